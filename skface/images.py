@@ -1,0 +1,610 @@
+"""What counts as faces and pairs of faces; decoding; bounded-memory batches.
+
+The first axis of every accepted input is the sample axis. A row is one face or one pair of faces,
+and a face is a path, a PIL image or an array of pixels: integers mean 0..255, floats 0..1, colour
+is RGB. Anything else is an error that names the offending rows or files and the way out.
+"""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import joblib
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from skface._validation import name_some
+
+# Floats that were resized or averaged may leave [0, 1] by rounding; real range mistakes are larger.
+_FLOAT_SLACK = 1e-6
+# Rows whose pixels are checked at a time: bounds the memory of the check, not its result.
+_CHECK_BYTES = 64 * 2**20
+
+_ACCEPTED = (
+    "faces as (n, H, W, 3) RGB, (n, H, W) grey, or a list, Series or 1-D array of paths, PIL "
+    "images or arrays; pairs as (n, 2, H, W, 3), (n, 2, H, W), or an (n, 2) array or two-column "
+    "DataFrame of paths or images; flattened images when image_shape is given"
+)
+
+
+class ImageError(ValueError):
+    """An image that cannot be read, decoded or understood; the message names the file or row."""
+
+
+def decode(source: str | os.PathLike | BinaryIO) -> np.ndarray:
+    """Decode an image file to RGB.
+
+    EXIF orientation is applied, palettes are expanded, grey is repeated, 16 bits are reduced to 8
+    and transparent pixels are laid over white.
+
+    Parameters
+    ----------
+    source : path or binary file object
+        Any format that Pillow reads.
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3), dtype uint8
+        RGB pixels, 0..255.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImageError
+        If the file is no image, is truncated, has a pixel format without a known range, or holds
+        more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` (a decompression bomb).
+    """
+    try:
+        with PIL.Image.open(source) as image:
+            _refuse_bomb(image)
+            return _to_rgb(image)
+    except FileNotFoundError:
+        raise
+    except ImageError as error:
+        raise ImageError(f"{_source_name(source)}: {error}") from error
+    # Pillow's decoders report broken files through all of these.
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        TypeError,
+        IndexError,
+        ArithmeticError,
+        MemoryError,
+        PIL.Image.DecompressionBombError,
+    ) as error:
+        raise ImageError(
+            f"{_source_name(source)}: not a readable image ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _source_name(source: Any) -> str:
+    return os.fspath(source) if _is_path(source) else str(getattr(source, "name", "image"))
+
+
+def _refuse_bomb(image: PIL.Image.Image) -> None:
+    limit = PIL.Image.MAX_IMAGE_PIXELS
+    width, height = image.size
+    if limit is not None and width * height > limit:
+        raise ImageError(
+            f"{width} x {height} pixels exceed the limit of {limit:,} that guards against "
+            "decompression bombs; shrink the photo, or raise PIL.Image.MAX_IMAGE_PIXELS if you "
+            "trust it."
+        )
+
+
+def _to_rgb(image: PIL.Image.Image) -> np.ndarray:
+    image = PIL.ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        # "I;16" from PNG and TIFF, "I" from 16-bit PGM; Pillow's own conversion would clip at 255.
+        pixels = np.asarray(image)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise ImageError(
+                "32-bit integers have no known pixel range; save it with 8 or 16 bits."
+            )
+        return np.repeat((pixels >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ImageError("floating-point files have no known pixel range; save it with 8 bits.")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = PIL.Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = PIL.Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+class ImageSequence(Sequence, ABC):
+    """Images that are decoded one by one, when they are asked for.
+
+    ``sequence[i]`` is an (H, W, 3) RGB array: uint8, or floating 0..1 (all NaN for a face that an
+    earlier step failed to find). It raises ImageError, or FileNotFoundError, for a bad file.
+    """
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) if all images are known to share it without decoding any, else None."""
+
+    @abstractmethod
+    def key(self, i: int) -> Hashable:
+        """Return what tells image `i` from others: equal keys mean equal pixels."""
+
+    @abstractmethod
+    def name(self, i: int) -> str:
+        """Name image `i` for a message."""
+
+    @abstractmethod
+    def is_missing(self, i: int) -> bool:
+        """Tell, without decoding, whether image `i` is all NaN: a face that was not found."""
+
+    @abstractmethod
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Return these images, not decoded, in a form that :func:`check_images` accepts."""
+
+
+class _ArrayImages(ImageSequence):
+    """Images in one array (n, H, W[, 3]), never copied."""
+
+    def __init__(self, array: np.ndarray, arity: int):
+        self._array = array
+        self._arity = arity
+
+    def __len__(self):
+        return len(self._array)
+
+    def __getitem__(self, i):
+        return _as_rgb(self._array[i])
+
+    @property
+    def size(self):
+        return self._array.shape[1:3]
+
+    def key(self, i):
+        return _content_key(self._array[i])
+
+    def name(self, i):
+        return _row_name(i, self._arity)
+
+    def is_missing(self, i):
+        return is_missing(self._array[i])
+
+    def take(self, indices):
+        return self._array[indices]
+
+
+class _Vectors(_ArrayImages):
+    """Feature vectors in the place of images: an array (n, n_features)."""
+
+    def __getitem__(self, i):
+        return self._array[i]
+
+
+class _ItemImages(ImageSequence):
+    """Images given one by one, as paths, PIL images or arrays."""
+
+    def __init__(self, items: list, arity: int):
+        self._items = items
+        self._arity = arity
+
+    def __len__(self):
+        return len(self._items)
+
+    def __getitem__(self, i):
+        item = self._items[i]
+        if _is_path(item):
+            return decode(item)
+        if isinstance(item, PIL.Image.Image):
+            try:
+                _refuse_bomb(item)
+                return _to_rgb(item)
+            except (OSError, ImageError) as error:
+                raise ImageError(f"{self.name(i)}: {error}") from error
+        return _as_rgb(item)
+
+    @property
+    def size(self):
+        sizes = {self._size_of(item) for item in self._items}
+        return sizes.pop() if len(sizes) == 1 else None
+
+    @staticmethod
+    def _size_of(item):
+        return item.shape[:2] if isinstance(item, np.ndarray) else None
+
+    def key(self, i):
+        item = self._items[i]
+        if _is_path(item):
+            return os.fspath(item)
+        if isinstance(item, PIL.Image.Image):
+            return _content_key(np.asarray(item.convert("RGBA")), item.mode)
+        return _content_key(item)
+
+    def name(self, i):
+        item = self._items[i]
+        return os.fspath(item) if _is_path(item) else _row_name(i, self._arity)
+
+    def is_missing(self, i):
+        item = self._items[i]
+        return isinstance(item, np.ndarray) and is_missing(item)
+
+    def take(self, indices):
+        # filled one by one: numpy would unpack a list of arrays of one shape
+        taken = np.empty(len(indices), dtype=object)
+        for place, i in enumerate(indices):
+            taken[place] = self._items[i]
+        return taken
+
+
+def _row_name(i: int, arity: int) -> str:
+    return f"row {i}" if arity == 1 else f"row {i // 2}, photo {i % 2}"
+
+
+def _is_path(item: Any) -> bool:
+    return isinstance(item, str | os.PathLike)
+
+
+def _as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Give checked pixels three channels, integers as uint8."""
+    if pixels.dtype.kind in "ui":
+        pixels = pixels.astype(np.uint8, copy=False)
+    if pixels.ndim == 2:
+        pixels = np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
+    return pixels
+
+
+def _content_key(pixels: np.ndarray, *more: Hashable) -> Hashable:
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16).digest()
+    return digest, pixels.shape, pixels.dtype.str, *more
+
+
+def is_missing(pixels: np.ndarray) -> bool:
+    """Tell whether an image is all NaN: a face that an earlier step could not read or find."""
+    return pixels.dtype.kind == "f" and bool(np.isnan(pixels.flat[0]))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of faces or of pairs over a flat sequence of images.
+
+    Attributes
+    ----------
+    images : ImageSequence
+        ``n_rows * arity`` images; the photos of pair i are images 2i and 2i + 1.
+    arity : {1, 2}
+        1 for faces, 2 for pairs.
+    """
+
+    images: ImageSequence
+    arity: int
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of the input."""
+        return len(self.images) // self.arity
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) if all images are known to share it without decoding any, else None."""
+        return self.images.size
+
+    def regroup(self, values: np.ndarray) -> np.ndarray:
+        """Turn one value per image, (n * arity, ...), into (n, ...) or (n, 2, ...)."""
+        return values if self.arity == 1 else values.reshape(self.n_rows, 2, *values.shape[1:])
+
+
+def check_images(
+    X: Any, *, image_shape: tuple[int, ...] | None = None, check_files: bool = True
+) -> Rows:
+    """Decide what the rows of `X` are, and refuse what is ambiguous or out of range.
+
+    Parameters
+    ----------
+    X : array-like, list, Series or DataFrame
+        Faces: (n, H, W, 3) RGB; (n, H, W) grey; flattened (n, H*W) or (n, H*W*3) when
+        `image_shape` is given; or n paths, PIL images or arrays of differing sizes. Pairs: the
+        same with an axis of length 2 after the first.
+    image_shape : tuple (H, W) or (H, W, 3), default=None
+        Shape of one image, needed for flattened rows only.
+    check_files : bool, default=True
+        Whether missing files are an error now (all of them named) or when they are read.
+
+    Returns
+    -------
+    Rows
+        The images, flat and not decoded yet, and how they form rows.
+
+    Raises
+    ------
+    ValueError
+        For no rows, ambiguous shapes, or pixels outside their range (integers 0..255, floats 0..1).
+    TypeError
+        For rows that are no images at all.
+    FileNotFoundError
+        For paths of files that do not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skface.images import check_images
+    >>> rows = check_images(np.zeros((5, 2, 8, 6, 3), dtype=np.uint8))
+    >>> rows.arity, rows.n_rows, rows.size
+    (2, 5, (8, 6))
+    """
+    if hasattr(X, "toarray"):
+        raise TypeError("X is sparse, but images are dense: pass X.toarray().")
+    if hasattr(X, "to_numpy"):
+        X = X.to_numpy()
+    if isinstance(X, str | bytes | os.PathLike | PIL.Image.Image):
+        raise TypeError(f"X is a single image, not rows of images: pass [{X!r}].")
+    if not isinstance(X, np.ndarray):
+        X = _collect(X)
+    if isinstance(X, np.ndarray) and X.dtype.kind in "OUST":
+        X = _object_rows(X)
+    if isinstance(X, np.ndarray):
+        array, arity = _array_rows(X, image_shape)
+        _check_pixel_range(array, lambda i: _row_name(i, arity))
+        return Rows(_ArrayImages(array, arity), arity)
+    items, arity = X
+    _check_items(items, arity, check_files)
+    return Rows(_ItemImages(items, arity), arity)
+
+
+def vector_rows(X: np.ndarray) -> Rows:
+    """Take the rows of a checked (n, d) or (n, 2, d) array as vectors instead of images."""
+    arity = X.ndim - 1
+    return Rows(_Vectors(X.reshape(-1, X.shape[-1]), arity), arity)
+
+
+def _collect(X: Any) -> np.ndarray | tuple[list, int]:
+    """Turn a list-like into an array of numbers, or into (items, arity)."""
+    try:
+        X = list(X)
+    except TypeError:
+        raise TypeError(
+            f"X is a {type(X).__name__}, not rows of images. Accepted: {_ACCEPTED}."
+        ) from None
+    if not X:
+        raise ValueError("X has 0 rows; at least one face or pair is required.")
+    # numpy first looks at sizes, so asking it about paths or images would copy or misread them
+    if all(_is_image(row) for row in X):
+        return X, 1
+    if all(_is_image_pair(row) for row in X):
+        return [image for row in X for image in row], 2
+    kinds = [(_is_image(row), _is_image_pair(row)) for row in X]
+    if any(_is_path(row) or isinstance(row, PIL.Image.Image) or _is_image_pair(row) for row in X):
+        odd = [i for i, kind in enumerate(kinds) if kind != max(kinds, key=kinds.count)]
+        raise TypeError(
+            f"X mixes single images, pairs and other things: rows {name_some(odd)} differ from the "
+            f"rest. Accepted: {_ACCEPTED}."
+        )
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        raise ValueError(f"X holds rows of differing shapes ({error}). {_ACCEPTED}.") from error
+
+
+def _is_image(item: Any) -> bool:
+    if isinstance(item, np.ndarray):
+        is_rgb = item.ndim == 3 and item.shape[-1] == 3 and item.shape[0] != 2
+        return item.dtype.kind in "uif" and (item.ndim == 2 or is_rgb)
+    return _is_path(item) or isinstance(item, PIL.Image.Image)
+
+
+def _is_image_pair(row: Any) -> bool:
+    if isinstance(row, np.ndarray):
+        is_stack = row.dtype.kind in "uif" and (
+            (row.ndim == 4 and row.shape[-1] == 3) or (row.ndim == 3 and row.shape[-1] != 3)
+        )
+        if not is_stack and row.dtype.kind not in "OUT":
+            return False
+    return (
+        isinstance(row, list | tuple | np.ndarray)
+        and len(row) == 2
+        and all(_is_image(image) for image in row)
+    )
+
+
+def _object_rows(X: np.ndarray) -> np.ndarray | tuple[list, int]:
+    """Turn an array of paths or image objects into (items, arity), or a boxed array to numbers."""
+    if len(X) == 0:
+        raise ValueError("X has 0 rows; at least one face or pair is required.")
+    if X.dtype.kind == "S":
+        raise TypeError("X holds byte strings; paths are str or os.PathLike.")
+    if X.ndim == 1:
+        return _collect(X.tolist())
+    if X.ndim == 2 and X.shape[1] == 1:
+        return _collect(X[:, 0].tolist())
+    if X.ndim == 2 and X.shape[1] == 2:
+        return X.ravel().tolist(), 2
+    try:
+        return X.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"X has shape {X.shape} and holds objects: faces are (n,), pairs are (n, 2)."
+        ) from None
+
+
+def _array_rows(X: np.ndarray, image_shape: tuple[int, ...] | None) -> tuple[np.ndarray, int]:
+    """Return the images of a numeric array as (n * arity, H, W[, 3]), and the arity."""
+    if len(X) == 0:
+        raise ValueError(f"X has 0 rows (shape {X.shape}); at least one face or pair is required.")
+    if X.dtype.kind not in "uif":
+        raise TypeError(f"X has dtype {X.dtype}; pixels are integers 0..255 or floats 0..1.")
+    if image_shape is not None:
+        image_shape = _check_image_shape(image_shape)
+        n_values = int(np.prod(image_shape))
+        if X.ndim == 2 and X.shape[1] == n_values:
+            return X.reshape(-1, *image_shape), 1
+        if X.ndim == 3 and X.shape[1:] == (2, n_values):
+            return X.reshape(-1, *image_shape), 2
+    shape = X.shape
+    if 0 in shape:
+        raise ValueError(f"X has shape {shape}: images without pixels.")
+    if X.ndim == 5 and shape[1] == 2 and shape[4] == 3:
+        return X.reshape(-1, *shape[2:]), 2
+    if X.ndim == 4 and shape[3] == 3 and shape[1] != 2:
+        return X, 1
+    if X.ndim == 4 and shape[1] == 2 and shape[3] != 3:
+        return X.reshape(-1, *shape[2:]), 2
+    if X.ndim == 3 and shape[1] != 2 and shape[2] != 3:
+        return X, 1
+    raise ValueError(_shape_advice(shape, image_shape))
+
+
+def _check_image_shape(image_shape: Any) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(n) for n in image_shape)
+    except (TypeError, ValueError):
+        shape = ()
+    if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] != 3):
+        raise ValueError(
+            f"image_shape={image_shape!r} is neither (H, W) nor (H, W, 3) with positive integers."
+        )
+    return shape
+
+
+def _shape_advice(shape: tuple[int, ...], image_shape: tuple[int, ...] | None) -> str:
+    found = f"X has shape {shape}"
+    if len(shape) == 1:
+        return f"{found}. Expected rows of images; reshape your data: {_ACCEPTED}."
+    if len(shape) == 2 and image_shape is None:
+        return f"{found}: flattened images need image_shape=(H, W) or (H, W, 3)."
+    if len(shape) == 3 and shape[2] == 3:
+        return f"{found}, which looks like a single RGB image: pass X[np.newaxis]."
+    if len(shape) == 3 and image_shape is None:
+        return (
+            f"{found}, which is ambiguous: for pairs of flattened images pass image_shape=(H, W) "
+            "or (H, W, 3); images 2 pixels high are not accepted."
+        )
+    if image_shape is not None and len(shape) in (2, 3):
+        return (
+            f"{found}, but image_shape={image_shape} asks for {int(np.prod(image_shape))} values "
+            "an image."
+        )
+    if len(shape) == 4 and shape[1] == 2 and shape[3] == 3:
+        return (
+            f"{found}, which is ambiguous: for pairs of grey images 3 pixels wide, or RGB images 2 "
+            "pixels high, pass pairs as (n, 2, H, W, 3) or larger images."
+        )
+    if shape[-1] == 1:
+        return f"{found}: drop the last axis of grey images, X[..., 0]."
+    if len(shape) in (4, 5) and shape[-3] == 3:
+        return f"{found}: channels come last, np.moveaxis(X, -3, -1)."
+    if shape[-1] == 4:
+        return f"{found}: four channels; pass RGB, X[..., :3]."
+    return f"{found}. Accepted: {_ACCEPTED}."
+
+
+def _check_pixel_range(array: np.ndarray, name) -> None:
+    """Refuse integers outside 0..255, floats outside 0..1 and images that are partly NaN."""
+    if array.dtype == np.uint8:
+        return
+    top = 255 if array.dtype.kind in "ui" else 1
+    slack = 0 if top == 255 else _FLOAT_SLACK
+    outside, partly_nan = [], []
+    lowest, highest = np.inf, -np.inf
+    step = max(1, _CHECK_BYTES // max(1, array[0].nbytes))
+    for start in range(0, len(array), step):
+        chunk = array[start : start + step].reshape(len(array[start : start + step]), -1)
+        # fmin and fmax ignore NaN without a warning
+        low, high = np.fmin.reduce(chunk, axis=1), np.fmax.reduce(chunk, axis=1)
+        outside += (start + np.flatnonzero((low < -slack) | (high > top + slack))).tolist()
+        lowest, highest = np.fmin(lowest, low.min()), np.fmax(highest, high.max())
+        if array.dtype.kind == "f":
+            nan = np.isnan(chunk)
+            partly_nan += (start + np.flatnonzero(nan.any(axis=1) & ~nan.all(axis=1))).tolist()
+    if outside:
+        kind, remedy = (
+            ("integer", "convert 16-bit pixels with X // 257")
+            if top == 255
+            else ("floating", "divide 0..255 pixels by 255, or pass them as uint8")
+        )
+        raise ValueError(
+            f"X has {kind} pixels from {lowest:g} to {highest:g}, outside 0..{top}, in "
+            f"{name_some(map(name, outside))}: {remedy}."
+        )
+    if partly_nan:
+        raise ValueError(
+            f"X contains NaN in some pixels of {name_some(map(name, partly_nan))}; only an image "
+            "that is NaN as a whole stands for a face that was not found."
+        )
+
+
+def _check_items(items: list, arity: int, check_files: bool) -> None:
+    """Refuse items that are no images, and missing files, naming all of them."""
+    odd = [i for i, item in enumerate(items) if not _is_image(item)]
+    if odd:
+        raise TypeError(
+            f"X holds {type(items[odd[0]]).__name__} objects, which are no images, in "
+            f"{name_some(_row_name(i, arity) for i in odd)}; an image is a path, a PIL image, or "
+            "an (H, W, 3) or (H, W) array."
+        )
+    for i, item in enumerate(items):
+        if isinstance(item, np.ndarray):
+            if item.size == 0:
+                raise ValueError(f"{_row_name(i, arity)} has shape {item.shape}: no pixels.")
+            _check_pixel_range(item[None], lambda _, i=i: _row_name(i, arity))
+    if check_files:
+        paths = dict.fromkeys(os.fspath(item) for item in items if _is_path(item))
+        missing = [path for path in paths if not os.path.isfile(path)]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(paths)} image files do not exist: {name_some(missing)}. "
+                f"Relative paths start at the working directory."
+            )
+
+
+def iter_batches(
+    images: ImageSequence, indices: Sequence[int], batch_size: int
+) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Decode images batch by batch, in threads, never holding more than one batch.
+
+    Parameters
+    ----------
+    images : ImageSequence
+        From :func:`check_images`.
+    indices : sequence of int
+        Which images, in this order.
+    batch_size : int
+        Images at a time.
+
+    Yields
+    ------
+    indices : ndarray of shape (b,)
+        The images of this batch.
+    pixels : list of b arrays (H, W, 3)
+        Their pixels.
+
+    Raises
+    ------
+    ImageError
+        After the last image was tried, naming all files that could not be read.
+    """
+    indices = np.asarray(indices)
+    failures: list[str] = []
+
+    def read(i):
+        try:
+            return images[i]
+        except (ImageError, FileNotFoundError) as error:
+            return error
+
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+        # arrays need no decoding, so threads would only cost
+        read_all = map if isinstance(images, _ArrayImages) else pool.map
+        for start in range(0, len(indices), batch_size):
+            batch = indices[start : start + batch_size]
+            pixels = list(read_all(read, batch.tolist()))
+            failures += [str(item) for item in pixels if isinstance(item, Exception)]
+            if not failures:
+                yield batch, pixels
+            # else: keep reading, so that the error names every bad file and not only the first
+    if failures:
+        raise ImageError(
+            f"{len(failures)} of {len(indices)} images cannot be read: {name_some(failures)} "
+            "Remove or replace them, or align photos with FaceAligner(on_failure='nan')."
+        )

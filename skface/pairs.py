@@ -1,0 +1,208 @@
+"""Distinct faces of pairs and back, identities from pairs, pairs from identities."""
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.utils import Bunch, check_random_state
+
+from skface._validation import name_some
+from skface.images import ImageSequence, Rows
+
+
+def distinct_images(images: ImageSequence) -> tuple[np.ndarray, np.ndarray]:
+    """Find the distinct images of a sequence: by path, or by content for pixels.
+
+    Parameters
+    ----------
+    images : ImageSequence
+        From :func:`skface.images.check_images`.
+
+    Returns
+    -------
+    first : ndarray of shape (n_distinct,)
+        Where each distinct image is first seen, ascending.
+    inverse : ndarray of shape (len(images),)
+        For every image its place in `first`, so that ``values[inverse]`` regroups values that were
+        computed once per distinct image.
+    """
+    places: dict[Any, int] = {}
+    first = []
+    inverse = np.empty(len(images), dtype=np.intp)
+    for i in range(len(images)):
+        place = places.setdefault(images.key(i), len(first))
+        if place == len(first):
+            first.append(i)
+        inverse[i] = place
+    return np.array(first, dtype=np.intp), inverse
+
+
+def row_images(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the images of `rows` to work on: the distinct ones of pairs, all of plain faces."""
+    if rows.arity == 2:
+        return distinct_images(rows.images)
+    every = np.arange(rows.n_rows)
+    return every, every
+
+
+def identities_from_pairs(
+    left: np.ndarray, right: np.ndarray, same: np.ndarray, n_images: int
+) -> np.ndarray:
+    """Recover identities from labelled pairs: what positive pairs connect is one person.
+
+    Two groups of images that no positive pair connects are taken to be different people, whether
+    or not they were ever compared.
+
+    Parameters
+    ----------
+    left, right : ndarray of shape (n_pairs,)
+        The two images of each pair, as integers in [0, n_images).
+    same : ndarray of shape (n_pairs,), dtype bool
+        Whether the pair shows one person.
+    n_images : int
+        Number of distinct images.
+
+    Returns
+    -------
+    identities : ndarray of shape (n_images,), dtype int
+        Components numbered from 0.
+
+    Raises
+    ------
+    ValueError
+        If a pair labelled different lies inside one component: the labels contradict each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skface.pairs import identities_from_pairs
+    >>> left, right, same = np.array([[0, 1, 1], [1, 2, 1], [0, 3, 0]]).T
+    >>> identities_from_pairs(left, right, same, n_images=4)
+    array([0, 0, 0, 1])
+    """
+    same = np.asarray(same, dtype=bool)
+    links = coo_array(
+        (np.ones(same.sum(), dtype=np.int8), (left[same], right[same])), shape=(n_images, n_images)
+    )
+    identities = connected_components(links, directed=False)[1]
+    contradictions = np.flatnonzero(~same & (identities[left] == identities[right]))
+    if len(contradictions):
+        raise ValueError(
+            f"{len(contradictions)} pairs are labelled different although pairs labelled same "
+            f"connect their photos: rows {name_some(contradictions)}. Correct the labels."
+        )
+    return identities.astype(np.intp)
+
+
+def make_pairs(
+    identities: Any,
+    *,
+    n_genuine: int | None = None,
+    n_impostor: int | None = None,
+    random_state: Any = None,
+) -> Bunch:
+    """Draw labelled pairs of faces from faces with identities, without repeating a pair.
+
+    Parameters
+    ----------
+    identities : array-like of shape (n,)
+        The person of each face, of any label type.
+    n_genuine : int, default=None
+        Pairs of one person; None takes all there are.
+    n_impostor : int, default=None
+        Pairs of two people; None takes as many as there are genuine pairs.
+    random_state : int, RandomState instance or None, default=None
+        Draws the pairs; pass an int for the same pairs every time.
+
+    Returns
+    -------
+    pairs : Bunch
+        ``indices`` (m, 2) integers into the faces, so that ``faces[pairs.indices]`` are the rows of
+        a verifier; ``target`` (m,) 1 = same person, 0 = different; ``identities`` (m, 2), which
+        serve as `groups` of :class:`skface.IdentityKFold`. Genuine and impostor pairs are mixed.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer different pairs than asked for.
+
+    Examples
+    --------
+    >>> from skface import make_pairs
+    >>> pairs = make_pairs(["ann", "ann", "bob", "bob", "cy"], random_state=0)
+    >>> pairs.target.sum(), len(pairs.target)
+    (np.int64(2), 4)
+    """
+    identities = np.asarray(identities)
+    if identities.ndim != 1 or len(identities) < 2:
+        raise ValueError(
+            f"identities has shape {identities.shape}; expected the person of each of two or more "
+            "faces, (n,)."
+        )
+    rng = check_random_state(random_state)
+    people, codes = np.unique(identities, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes)
+    n_all_genuine = int((counts * (counts - 1) // 2).sum())
+    n_faces = len(codes)
+    n_all_impostor = n_faces * (n_faces - 1) // 2 - n_all_genuine
+    n_genuine = n_all_genuine if n_genuine is None else n_genuine
+    n_impostor = min(n_genuine, n_all_impostor) if n_impostor is None else n_impostor
+    for name, asked, available in (
+        ("n_genuine", n_genuine, n_all_genuine),
+        ("n_impostor", n_impostor, n_all_impostor),
+    ):
+        if not 0 <= asked <= available:
+            raise ValueError(
+                f"{name}={asked}, but {n_faces} faces of {len(people)} people give between 0 and "
+                f"{available} such pairs."
+            )
+    genuine = _draw_genuine(order, counts, n_genuine, n_all_genuine, rng)
+    impostor = _draw_impostors(codes, n_impostor, n_all_impostor, rng)
+    indices = np.concatenate([genuine, impostor])
+    target = np.repeat([1, 0], [len(genuine), len(impostor)])
+    mixed = rng.permutation(len(target))
+    indices, target = indices[mixed], target[mixed]
+    return Bunch(indices=indices, target=target, identities=identities[indices])
+
+
+def _draw_genuine(order, counts, n_wanted, n_all, rng):
+    """Draw ranks of genuine pairs without replacement, and turn each into a person and a pair."""
+    ranks = np.sort(rng.choice(n_all, n_wanted, replace=False)) if n_all else np.empty(0, np.intp)
+    per_person = counts * (counts - 1) // 2
+    ends = np.cumsum(per_person)
+    person = np.searchsorted(ends, ranks, side="right")
+    rank = ranks - (ends - per_person)[person]
+    second, first = _pair_of_rank(rank)
+    start = (np.cumsum(counts) - counts)[person]
+    return np.column_stack([order[start + first], order[start + second]]).reshape(-1, 2)
+
+
+def _draw_impostors(codes, n_wanted, n_all, rng):
+    """Draw different pairs of two people: by rejection when few are wanted, else from all."""
+    n_faces = len(codes)
+    n_ranks = n_faces * (n_faces - 1) // 2
+    if 2 * n_wanted > n_all:
+        second, first = _pair_of_rank(np.arange(n_ranks))
+        every = np.flatnonzero(codes[first] != codes[second])
+        chosen = every[rng.choice(len(every), n_wanted, replace=False)]
+    else:
+        chosen = np.empty(0, dtype=np.int64)
+        while len(chosen) < n_wanted:
+            ranks = rng.randint(n_ranks, size=2 * n_wanted + 16, dtype=np.int64)
+            second, first = _pair_of_rank(ranks)
+            ranks = np.concatenate([chosen, ranks[codes[first] != codes[second]]])
+            # np.unique sorts; keep the order of drawing, or small ranks would be preferred
+            chosen = ranks[np.sort(np.unique(ranks, return_index=True)[1])][:n_wanted]
+    second, first = _pair_of_rank(chosen)
+    return np.column_stack([first, second]).reshape(-1, 2)
+
+
+def _pair_of_rank(rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the pairs i > j as i (i - 1) / 2 + j, and return (i, j) for the given numbers."""
+    i = ((1 + np.sqrt(1 + 8 * rank.astype(np.float64))) // 2).astype(np.int64)
+    # the square root may be off by one for large numbers
+    i -= i * (i - 1) // 2 > rank
+    i += i * (i + 1) // 2 <= rank
+    return i, rank - i * (i - 1) // 2
