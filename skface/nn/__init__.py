@@ -1,0 +1,1 @@
+"""Plain PyTorch parts of skface; nothing here imports scikit-learn or the rest of skface."""

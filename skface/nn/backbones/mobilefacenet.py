@@ -1,0 +1,173 @@
+"""MobileFaceNet: a million parameters, made for faces on phones."""
+
+import math
+
+from torch import nn
+
+from skface.nn.backbones._shapes import check_in_shape
+
+# Table 1 of Chen et al.: expansion, channels, repeats, stride of the first of them.
+_STAGES = [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)]
+
+
+class MobileFaceNet(nn.Module):
+    """MobileFaceNet (Chen et al. 2018, table 1).
+
+    Inverted residual blocks, and in place of global average pooling a depthwise convolution as
+    large as the last feature map (7 x 7 for 112 x 112 pixels, 7 x 6 for 112 x 96), which learns how
+    much each place of an aligned face counts. The network is therefore tied to ``in_shape``.
+
+    Parameters
+    ----------
+    embedding_dim : int, default=128
+        Width of the embedding.
+    in_shape : tuple of int (3, H, W), default=(3, 112, 112)
+        Shape of one image, 17 pixels or more each way.
+    batch_norm : bool, default=True
+        Normalise after each convolution; if False, convolutions have a bias instead.
+    squeeze : int or None, default=None
+        Reweight the channels of each block by squeeze-excitation (Hu et al. 2018) with this
+        reduction factor; None leaves it out, as in the paper.
+    shared_slope : bool, default=False
+        One PReLU slope per layer rather than one per channel.
+
+    References
+    ----------
+    Chen, Liu, Gao and Han, "MobileFaceNets: efficient CNNs for accurate real-time face verification
+    on mobile devices", CCBR 2018, arXiv:1804.07573.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skface.nn.backbones.mobilefacenet import MobileFaceNet
+    >>> network = MobileFaceNet(in_shape=(3, 112, 96)).eval()
+    >>> with torch.no_grad():
+    ...     network(torch.zeros(2, 3, 112, 96)).shape
+    torch.Size([2, 128])
+    """
+
+    def __init__(
+        self,
+        embedding_dim=128,
+        in_shape=(3, 112, 112),
+        *,
+        batch_norm=True,
+        squeeze=None,
+        shared_slope=False,
+    ):
+        super().__init__()
+        height, width = check_in_shape(in_shape, minimum=17)
+        self.in_shape = (3, height, width)
+
+        def unit(*args, linear=False, **kwargs):
+            slope = None if linear else "shared" if shared_slope else "per channel"
+            return _ConvUnit(*args, batch_norm=batch_norm, slope=slope, **kwargs)
+
+        self.stem = nn.Sequential(
+            unit(3, 64, 3, stride=2, padding=1),
+            unit(64, 64, 3, padding=1, groups=64),
+        )
+        stages = []
+        n_channels = 64
+        for expansion, n_out, n_blocks, stride in _STAGES:
+            blocks = []
+            for i in range(n_blocks):
+                first = i == 0
+                blocks.append(
+                    _InvertedResidual(
+                        n_channels,
+                        n_out,
+                        expansion * n_channels,
+                        stride if first else 1,
+                        unit=unit,
+                        squeeze=squeeze,
+                    )
+                )
+                n_channels = n_out
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        last_map = (math.ceil(height / 16), math.ceil(width / 16))
+        self.head = nn.Sequential(
+            unit(n_channels, 512, 1),
+            unit(512, 512, last_map, groups=512, linear=True),
+        )
+        self.embedding = nn.Conv2d(512, embedding_dim, 1, bias=False)
+        self.norm = nn.BatchNorm2d(embedding_dim) if batch_norm else nn.Identity()
+
+    def forward(self, x):
+        """Embed images.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, 3, H, W)
+            RGB, (pixel - 127.5) / 128; (3, H, W) must be the ``in_shape`` of construction.
+
+        Returns
+        -------
+        Tensor of shape (n, embedding_dim)
+            Embeddings, not normalised.
+
+        Raises
+        ------
+        ValueError
+            If the images have another shape.
+        """
+        if x.shape[1:] != self.in_shape:
+            raise ValueError(
+                f"This network was built for images of shape {self.in_shape} and was given "
+                f"{tuple(x.shape[1:])}; resize them, or build the network for that shape."
+            )
+        return self.norm(self.embedding(self.head(self.stages(self.stem(x))))).flatten(1)
+
+
+class _ConvUnit(nn.Module):
+    """Convolution, batch normalisation or else a bias, and PReLU unless ``slope`` is None."""
+
+    def __init__(
+        self, n_in, n_out, kernel_size, stride=1, padding=0, groups=1, *, batch_norm, slope
+    ):
+        super().__init__()
+        self.conv = nn.Conv2d(
+            n_in, n_out, kernel_size, stride, padding, groups=groups, bias=not batch_norm
+        )
+        self.norm = nn.BatchNorm2d(n_out) if batch_norm else nn.Identity()
+        if slope is None:
+            self.activation = nn.Identity()
+        else:
+            self.activation = nn.PReLU(1 if slope == "shared" else n_out)
+
+    def forward(self, x):
+        return self.activation(self.norm(self.conv(x)))
+
+
+class _InvertedResidual(nn.Module):
+    """Expand, filter each channel by itself, project back; add the input where shapes allow."""
+
+    def __init__(self, n_in, n_out, n_hidden, stride, *, unit, squeeze):
+        super().__init__()
+        self.expand = unit(n_in, n_hidden, 1)
+        self.filter = unit(n_hidden, n_hidden, 3, stride=stride, padding=1, groups=n_hidden)
+        self.project = unit(n_hidden, n_out, 1, linear=True)
+        self.excite = nn.Identity() if squeeze is None else _SqueezeExcitation(n_out, squeeze)
+        self.residual = stride == 1 and n_in == n_out
+
+    def forward(self, x):
+        y = self.excite(self.project(self.filter(self.expand(x))))
+        return x + y if self.residual else y
+
+
+class _SqueezeExcitation(nn.Module):
+    """Scale each channel by a number in (0, 1) computed from the means of all channels."""
+
+    def __init__(self, n_channels, reduction):
+        super().__init__()
+        self.weigh = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(n_channels, n_channels // reduction, 1),
+            nn.PReLU(),
+            nn.Conv2d(n_channels // reduction, n_channels, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x):
+        return x * self.weigh(x)

@@ -1,0 +1,332 @@
+"""Training of an embedder, and augmentation, on small synthetic data."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skface.nn.augment import augment
+from skface.nn.training import (
+    TrainingCollapseWarning,
+    embed,
+    learning_rate_factor,
+    train_embedder,
+)
+
+
+def make_rows(n_identities=6, n_images=8, n_features=10, noise=3.0, seed=0):
+    """Identities differ in the first three features; the others are noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n_identities).repeat_interleave(n_images)
+    rows = noise * torch.randn(len(labels), n_features, generator=generator)
+    centres = torch.randn(n_identities, 3, generator=generator)
+    rows[:, :3] = centres[labels] + 0.1 * torch.randn(len(labels), 3, generator=generator)
+    return rows, labels.numpy()
+
+
+def make_module(*layers, seed=0):
+    module = nn.Sequential(*layers)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.ndim > 1:
+                parameter.normal_(0, parameter.shape[1] ** -0.5, generator=generator)
+    return module
+
+
+def mlp(n_features=10, n_hidden=32, n_outputs=8, dropout=0.0):
+    return make_module(
+        nn.Linear(n_features, n_hidden),
+        nn.BatchNorm1d(n_hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(n_hidden, n_outputs),
+    )
+
+
+def train(module, rows, labels, **options):
+    options = {"max_epochs": 5, "learning_rate": 1e-2, **options}
+    return train_embedder(module, lambda indices: rows[indices], labels, **options)
+
+
+def states_equal(first, second):
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("mining", ["semi-hard", "hard", "all"])
+def test_training_separates_identities(mining):
+    rows, labels = make_rows(noise=0.5)
+    history = train(mlp(), rows, labels, mining=mining, max_epochs=40)
+    gap = [r["mean_impostor_distance"] - r["mean_genuine_distance"] for r in history]
+    assert gap[-1] > gap[0] + 0.2
+    assert history[-1]["active_fraction"] < history[0]["active_fraction"]
+
+
+def test_one_step_equals_a_plain_loop_over_triplets():
+    rows, labels = make_rows(n_identities=3, n_images=3, n_features=4)
+    module = make_module(nn.Linear(4, 2, bias=False))
+    twin = copy.deepcopy(module)
+    history = train(module, rows, labels, mining="all", max_epochs=1, margin=0.5)
+
+    embeddings = embed(twin, rows)
+    terms, anchors = [], set()
+    for a in range(9):
+        for p in range(9):
+            for n in range(9):
+                if a != p and labels[a] == labels[p] and labels[a] != labels[n]:
+                    d_ap = (embeddings[a] - embeddings[p]).square().sum()
+                    d_an = (embeddings[a] - embeddings[n]).square().sum()
+                    if d_ap - d_an + 0.5 > 0:
+                        terms.append(d_ap - d_an + 0.5)
+                        anchors.add(a)
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=1e-2, weight_decay=1e-4)
+    loss = torch.stack(terms).mean()
+    loss.backward()
+    optimizer.step()
+
+    assert history[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert history[0]["active_fraction"] == pytest.approx(len(anchors) / 9)
+    distances = torch.cdist(embeddings, embeddings).square()
+    same = torch.from_numpy(labels[:, None] == labels)
+    genuine = distances[same & ~torch.eye(9, dtype=torch.bool)].mean().item()
+    assert history[0]["mean_genuine_distance"] == pytest.approx(genuine, rel=1e-4)
+    impostor = distances[~same].mean().item()
+    assert history[0]["mean_impostor_distance"] == pytest.approx(impostor, rel=1e-4)
+    torch.testing.assert_close(module[0].weight, twin[0].weight)
+
+
+def test_a_seed_fixes_the_network_and_the_global_generator_is_left_alone():
+    rows, labels = make_rows()
+
+    def shake(images, generator):
+        return images + 0.1 * torch.randn(images.shape, generator=generator)
+
+    first, again, other = (mlp(dropout=0.5) for _ in range(3))
+    before = torch.random.get_rng_state()
+    history = train(first, rows, labels, augment=shake, seed=3)
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.rand(7)
+    assert train(again, rows, labels, augment=shake, seed=3) == history
+    assert states_equal(first, again)
+    train(other, rows, labels, augment=shake, seed=4)
+    assert not states_equal(first, other)
+
+
+def test_dropout_differs_between_steps():
+    masks = []
+
+    class Spy(nn.Module):
+        def forward(self, images):
+            masks.append(images == 0)
+            return images
+
+    module = make_module(nn.Dropout(0.5), Spy(), nn.Linear(10, 4))
+    train(module, *make_rows(), n_identities_per_batch=3, max_epochs=2)
+    shapes = {mask.shape for mask in masks}
+    assert len(masks) == 4
+    assert len(shapes) == 1
+    assert not any(torch.equal(masks[0], mask) for mask in masks[1:])
+
+
+def test_frozen_parts_keep_parameters_and_running_statistics():
+    module = mlp()
+    for part in module[:2]:
+        part.requires_grad_(False)
+    before = copy.deepcopy(module)
+    train(module, *make_rows())
+    assert states_equal(module[:2], before[:2])
+    assert not states_equal(module[4:], before[4:])
+
+
+def test_a_wholly_frozen_network_is_refused():
+    with pytest.raises(ValueError, match="no trainable parameter"):
+        train(mlp().requires_grad_(False), *make_rows())
+
+
+def test_callback_sees_each_record_and_may_stop():
+    seen = []
+
+    def stop_after_two(record):
+        seen.append(record)
+        return len(seen) == 2
+
+    history = train(mlp(), *make_rows(), max_epochs=9, on_epoch_end=stop_after_two)
+    assert history == seen
+    assert [record["epoch"] for record in history] == [1, 2]
+    assert set(history[0]) == {
+        "epoch",
+        "loss",
+        "active_fraction",
+        "mean_genuine_distance",
+        "mean_impostor_distance",
+        "learning_rate",
+    }
+
+
+def test_callback_randomness_does_not_change_training():
+    rows, labels = make_rows()
+    quiet, noisy = mlp(dropout=0.3), mlp(dropout=0.3)
+    train(quiet, rows, labels)
+    train(noisy, rows, labels, on_epoch_end=lambda record: torch.rand(3).sum() < 0)
+    assert states_equal(quiet, noisy)
+
+
+def test_collapse_is_warned_of_with_the_remedy():
+    module = make_module(nn.Linear(10, 4))
+    with torch.no_grad():
+        module[0].weight.zero_()
+        module[0].bias.fill_(1.0)
+    with pytest.warns(TrainingCollapseWarning, match=r"epoch 2 .* Lower learning_rate=0\.01"):
+        train(module, *make_rows(), max_epochs=2)
+
+
+def test_healthy_training_does_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(mlp(), *make_rows())
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 10])
+@pytest.mark.parametrize("counts", [[10, 10], [7, 7, 6], [2, 1], [2, 1, 1, 1], [15, 1]])
+def test_tiny_data_trains(counts, n_features):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rows = torch.randn(len(labels), n_features, generator=torch.Generator().manual_seed(0))
+    module = mlp(n_features=n_features)
+    history = train(module, rows, labels, max_epochs=3)
+    assert np.isfinite([list(record.values()) for record in history]).all()
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+    assert not module.training
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(np.zeros(48), "48 image.* show 1"), (np.arange(48), "48 identities with one image each")],
+)
+def test_labels_that_give_no_triplet_are_refused(labels, message):
+    rows, _ = make_rows()
+    with pytest.raises(ValueError, match=message):
+        train(mlp(), rows, labels)
+
+
+def test_max_epochs_below_one_is_refused():
+    with pytest.raises(ValueError, match="max_epochs=0"):
+        train(mlp(), *make_rows(), max_epochs=0)
+
+
+def test_images_with_nan_are_named():
+    rows, labels = make_rows()
+    rows[[5, 9], 2] = torch.nan
+    with pytest.raises(ValueError, match=r"2 image\(s\).*first row\(s\) 5, 9"):
+        train(mlp(), rows, labels, n_images_per_identity=8)
+
+
+def test_divergence_is_an_error_that_names_the_learning_rate():
+    with pytest.raises(FloatingPointError, match=r"epoch 2.*learning_rate=1e\+30"):
+        train(make_module(nn.Linear(10, 4), nn.Linear(4, 4)), *make_rows(), learning_rate=1e30)
+
+
+def test_fetch_is_asked_for_one_batch_at_a_time():
+    rows, labels = make_rows()
+    sizes = []
+
+    def fetch(indices):
+        sizes.append(len(indices))
+        return rows[indices]
+
+    train_embedder(
+        mlp(), fetch, labels, n_identities_per_batch=3, n_images_per_identity=4, max_epochs=2
+    )
+    assert sizes == [12] * 4
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 5, 10, 100])
+def test_learning_rate_rises_then_falls(n_steps):
+    factors = [learning_rate_factor(step, n_steps) for step in range(n_steps)]
+    peak = int(np.argmax(factors))
+    assert max(factors) == 1
+    assert min(factors) > 0
+    assert np.all(np.diff(factors[: peak + 1]) > 0)
+    assert np.all(np.diff(factors[peak:]) <= 0)
+
+
+def photos(n=16, size=(20, 12), seed=0):
+    return torch.rand(n, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+STILL = {"flip": 0, "shift": 0, "zoom": 0, "rotation": 0, "brightness": 0, "contrast": 0}
+
+
+def test_augment_with_nothing_to_do_returns_the_images():
+    images = photos()
+    same = augment(images, torch.Generator().manual_seed(0), **STILL)
+    torch.testing.assert_close(same, images, atol=1e-5, rtol=0)
+
+
+def test_augment_flips_each_image_or_leaves_it():
+    images = photos(n=200)
+    moved = augment(images, torch.Generator().manual_seed(0), **{**STILL, "flip": 0.5})
+    flipped = (moved - images.flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-4
+    kept = (moved - images).abs().amax(dim=(1, 2, 3)) < 1e-4
+    assert (flipped ^ kept).all()
+    assert 70 < flipped.sum() < 130
+
+
+def test_augment_rotates_without_shear():
+    # A cross of equal arms in a tall image keeps its arms' length under rotation.
+    image = torch.zeros(1, 1, 81, 41)
+    image[..., 20:61, 20] = 1.0
+    generator = torch.Generator().manual_seed(2)
+    turned = augment(image.expand(30, 1, 81, 41), generator, **{**STILL, "rotation": 25.0})
+    heights = (turned.sum(dim=3) > 0.5).sum(dim=2).flatten()
+    leans = [torch.nonzero(one[0] > 0.3).double() for one in turned]
+    lengths = [(points.max(dim=0)[0] - points.min(dim=0)[0]).norm().item() for points in leans]
+    assert heights.unique().numel() > 1
+    assert np.allclose(lengths, 40, atol=2.5)
+
+
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), (0.0, 255.0), (-1.0, 1.0)])
+def test_augment_means_the_same_on_every_scale(value_range):
+    low, high = value_range
+    images = photos()
+    expected = augment(images, torch.Generator().manual_seed(0))
+    scaled = augment(
+        images * (high - low) + low, torch.Generator().manual_seed(0), value_range=value_range
+    )
+    torch.testing.assert_close((scaled - low) / (high - low), expected, atol=1e-5, rtol=0)
+    assert scaled.min() >= low
+    assert scaled.max() <= high
+
+
+def test_augment_is_repeatable_gentle_and_changes_no_input():
+    images = photos()
+    copied = images.clone()
+    before = torch.random.get_rng_state()
+    first, again = (augment(images, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(images, copied)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert (first.mean(dim=(1, 2, 3)) - images.mean(dim=(1, 2, 3))).abs().max() < 0.25
+    assert not torch.equal(first[0], first[1])
+
+
+def test_augment_refuses_rows_that_are_not_images():
+    with pytest.raises(ValueError, match=r"not \(4, 10\); switch augmentation off"):
+        augment(torch.rand(4, 10), torch.Generator())
+
+
+def test_training_with_augmentation_on_images():
+    generator = torch.Generator().manual_seed(0)
+    labels = np.repeat(np.arange(4), 4)
+    base = torch.rand(4, 3, 8, 8, generator=generator)
+    images = (base[labels] + 0.05 * torch.rand(16, 3, 8, 8, generator=generator)).clamp(0, 1)
+    module = make_module(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 8)
+    )
+    history = train(module, images, labels, augment=augment, max_epochs=15)
+    assert history[-1]["loss"] < history[0]["loss"]
