@@ -1,0 +1,159 @@
+"""What embedders share: rows in, one forward pass per distinct face, rows out."""
+
+import os
+import weakref
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from skface.images import Rows, check_images, is_missing, iter_batches
+from skface.pairs import row_images
+
+# A network or session that runs is rebuilt from fitted arrays once per process and estimator. It
+# never sits on the estimator, so that pickles, clones and copies hold data only.
+_LIVE: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def live(estimator: BaseEstimator, token: object, build: Callable[[], Any]) -> Any:
+    """Return what `build` made for this estimator, made anew when `token` is another object.
+
+    Forked processes build their own: threads and devices do not survive a fork.
+    """
+    kept = _LIVE.get(estimator)
+    if kept is None or kept[0] is not token or kept[1] != os.getpid():
+        kept = (token, os.getpid(), build())
+        _LIVE[estimator] = kept
+    return kept[2]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a network wants its faces.
+
+    Attributes
+    ----------
+    size : tuple (H, W) or None
+        Faces of another size are resized to it; None leaves them as they are.
+    color : {"rgb", "bgr"}
+        Order of the channels.
+    mean, std : float or tuple of three floats
+        The network receives ``(pixels - mean) / std`` with pixels in 0..255.
+    """
+
+    size: tuple[int, int] | None
+    color: str = "rgb"
+    mean: float | tuple[float, float, float] = 127.5
+    std: float | tuple[float, float, float] = 127.5
+
+    def __call__(self, faces: list[np.ndarray]) -> np.ndarray:
+        """Turn (H, W, 3) RGB faces into one float32 batch (n, 3, H, W)."""
+        batch = np.stack([self._resized(_in_bytes(face)) for face in faces])
+        if self.color == "bgr":
+            batch = batch[..., ::-1]
+        batch = (batch - np.float32(self.mean)) / np.float32(self.std)
+        return np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+
+    def _resized(self, face: np.ndarray) -> np.ndarray:
+        if self.size is None or face.shape[:2] == self.size:
+            return face
+        import cv2
+
+        height, width = self.size
+        # averaging over areas avoids aliasing when shrinking; bilinear is smooth when enlarging
+        shrinks = face.shape[0] >= height and face.shape[1] >= width
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return cv2.resize(face, (width, height), interpolation=method)
+
+
+def _in_bytes(face: np.ndarray) -> np.ndarray:
+    """Return float32 pixels in 0..255 from uint8, or from floats in 0..1."""
+    scale = 1 if face.dtype == np.uint8 else 255
+    return np.ascontiguousarray(face * np.float32(scale), dtype=np.float32)
+
+
+class BaseEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Base of the face embedders: (n, ...) to (n, d) and (n, 2, ...) to (n, 2, d), float32.
+
+    A subclass sets `embedding_dim_` in `fit` and implements `_embed`, which turns one batch of
+    faces into vectors of any length; rows, pairs, failures and normalisation are dealt with here.
+    """
+
+    def transform(self, X):
+        """Embed faces, or both faces of pairs.
+
+        Parameters
+        ----------
+        X : faces or pairs
+            Any rows that :func:`skface.images.check_images` accepts. For pairs each distinct
+            photo is decoded and embedded once.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n, d) or (n, 2, d), dtype float32
+            Vectors of length 1. A face that an earlier step did not find (all NaN) gives NaN.
+
+        Raises
+        ------
+        ValueError
+            If `X` is not made of images, or a file cannot be decoded (all of them are named).
+        FileNotFoundError
+            If image files are missing (all of them are named).
+        """
+        check_is_fitted(self)
+        check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
+        return self._embed_rows(self._check_rows(X))
+
+    def _embed_rows(self, rows: Rows) -> np.ndarray:
+        chosen, inverse = row_images(rows)
+        vectors = np.full((len(chosen), self.embedding_dim_), np.nan, dtype=np.float32)
+        place = 0
+        for batch, faces in iter_batches(rows.images, chosen, self.batch_size):
+            found = [i for i, face in enumerate(faces) if not is_missing(face)]
+            if found:
+                values = self._embed([faces[i] for i in found])
+                vectors[place + np.array(found)] = _unit(values, rows, batch[found])
+            place += len(batch)
+        # every face distinct, as it is for plain faces: nothing to copy
+        return rows.regroup(vectors if len(chosen) == len(inverse) else vectors[inverse])
+
+    def _check_rows(self, X) -> Rows:
+        """Decide what the rows of `X` are."""
+        return check_images(X, image_shape=self.image_shape)
+
+    @abstractmethod
+    def _embed(self, faces: list[np.ndarray]) -> np.ndarray:
+        """Embed a batch of faces, (H, W, 3) RGB each, as (n, d) vectors of any length."""
+
+    @property
+    def _n_features_out(self):
+        return self.embedding_dim_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.string = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _unit(values: np.ndarray, rows: Rows, batch: np.ndarray) -> np.ndarray:
+    """Scale vectors to length 1 (float64 inside, so that batches cannot change the result)."""
+    values = np.asarray(values, dtype=np.float64)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    bad = batch[~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0))]
+    if len(bad):
+        names = ", ".join(rows.images.name(i) for i in bad[:5])
+        raise ValueError(
+            f"The network gave a zero or non-finite embedding for {len(bad)} faces ({names}): its "
+            "weights are broken, or it got inputs of another range than it was trained with."
+        )
+    return values / norms

@@ -1,0 +1,51 @@
+"""Fixtures that several test modules share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _shared(name):
+    folder = Path(os.environ.get("SKFACE_SHARED") or _BESIDE_REPOSITORY) / name
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}; SKFACE_SHARED names the folder that holds {name}/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of real photographs."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_weights():
+    """Folder of pretrained weights."""
+    return _shared("weights")
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch):
+    """Forbid downloads, in subprocesses too."""
+    monkeypatch.setenv("SKFACE_OFFLINE", "1")
+
+
+@pytest.fixture
+def skface_home(shared_weights, monkeypatch):
+    """Let registered weights be found in the shared folder."""
+    monkeypatch.setenv("SKFACE_HOME", str(shared_weights))
+    return shared_weights
+
+
+def pytest_collection_modifyitems(items):
+    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu_items:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in gpu_items:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

@@ -1,0 +1,95 @@
+"""What importing skface loads, what it shows, and which module may import which."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skface
+
+PACKAGE = Path(skface.__file__).parent
+HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
+
+# A module imports from layers above its own in this list only (imports run downwards).
+LAYERS = (
+    ("_validation", "_version"),
+    ("images", "metrics", "weights", "nn"),
+    ("pairs",),
+    ("align", "base", "datasets", "model_selection"),
+    ("embedding", "onnx", "verification"),
+    ("compose",),
+    ("",),  # skface/__init__.py
+)
+LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _loaded_by(statement):
+    """Top-level packages that a fresh interpreter has loaded after `statement`."""
+    code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    return set(result.stdout.split())
+
+
+def test_import_skface_is_light():
+    assert not _loaded_by("import skface; dir(skface)") & HEAVY
+
+
+@pytest.mark.parametrize("module", ["metrics", "model_selection", "datasets"])
+def test_no_torch_where_no_network_runs(module):
+    assert "torch" not in _loaded_by(f"import skface.{module}")
+
+
+def test_dir_is_all_and_every_name_resolves():
+    assert sorted(skface.__all__) == dir(skface)
+    for name in skface.__all__:
+        assert getattr(skface, name) is not None
+
+
+def test_public_modules_are_listed():
+    modules = {path.stem for path in PACKAGE.glob("[!_]*.py")} | {"nn"}
+    assert modules <= set(skface.__all__)
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="'FaceNet'"):
+        _ = skface.FaceNet
+
+
+def _imports_from_skface(path):
+    """Modules of skface that a file imports anywhere, as dotted names below skface."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}:{node.lineno} imports relatively"
+            names = [node.module]
+            if node.module == "skface":
+                names = [f"skface.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.removeprefix("skface.") for name in names if name.startswith("skface."))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downwards(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py").replace("__init__", "")
+    assert own in LEVEL, f"give {own}.py a place in LAYERS"
+    for imported in _imports_from_skface(path):
+        top = imported.partition(".")[0]
+        if own == top == "nn":
+            continue  # plain PyTorch, which only knows itself
+        assert LEVEL[top] < LEVEL[own], f"{path.name} imports skface.{imported}"
+
+
+def test_nn_knows_no_scikit_learn():
+    for path in (PACKAGE / "nn").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("sklearn") for alias in node.names), path
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.module.startswith("sklearn"), path
