@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 class IdentitySampler:
     """Deal the images of a labelled set into batches of P identities times K images.
 
-    Each epoch visits every identity that has two images or more once, in a new order, with K of its
-    images drawn without replacement (all of them when it has fewer). A last batch that falls short
-    is topped up with identities already visited. People with a single image cannot be anchors: they
+    An epoch is about one pass over the images: as many rounds as an identity has images, on
+    average, for K at a time. Each round visits every identity that has two images or more once, in
+    a new order, with the next K of its shuffled images (all of them when it has fewer). A last
+    batch that falls short is topped up with identities already visited. People with a single image cannot be anchors: they
     serve as additional negatives and take the place of one identity per batch (when P > 2) as well
     as every slot that identities with fewer than K images leave free. A batch holds at most P * K
     images and always at least one genuine and one impostor pair.
@@ -62,10 +63,12 @@ class IdentitySampler:
         self._singles = np.array([rows[0] for rows in by_identity if len(rows) == 1], dtype=np.intp)
         reserved = int(n_identities > 2 and len(self._singles) > 0)
         self._n_dealt = min(n_identities - reserved, len(self._repeated))
+        n_repeated_images = sum(map(len, self._repeated))
+        self._n_rounds = max(1, round(n_repeated_images / (len(self._repeated) * n_images)))
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
-        return -(-len(self._repeated) // self._n_dealt)
+        return self._n_rounds * -(-len(self._repeated) // self._n_dealt)
 
     def batches(self, epoch: int) -> Iterator[NDArray[np.intp]]:
         """Yield the batches of one epoch.
@@ -81,20 +84,24 @@ class IdentitySampler:
             Rows of `labels`, without duplicates; n_batch is at most P * K.
         """
         rng = np.random.default_rng([self.seed, epoch])
-        identities = rng.permutation(len(self._repeated))
+        shuffled = [rng.permutation(rows) for rows in self._repeated]
         singles = rng.permutation(self._singles)
-        for start in range(0, len(identities), self._n_dealt):
-            dealt = identities[start : start + self._n_dealt]
-            missing = self._n_dealt - len(dealt)
-            if missing:
-                top_up = rng.choice(identities[:start], missing, replace=False)
-                dealt = np.concatenate([dealt, top_up])
-            chosen = [rng.permutation(self._repeated[i])[: self.n_images] for i in dealt]
-            n_free = self.batch_size - sum(map(len, chosen))
-            # Singles take turns: those used go to the end of the queue.
-            chosen.append(singles[:n_free])
-            singles = np.roll(singles, -n_free)
-            yield np.concatenate(chosen)
+        for _ in range(self._n_rounds):
+            identities = rng.permutation(len(self._repeated))
+            for start in range(0, len(identities), self._n_dealt):
+                dealt = identities[start : start + self._n_dealt]
+                missing = self._n_dealt - len(dealt)
+                if missing:
+                    top_up = rng.choice(identities[:start], missing, replace=False)
+                    dealt = np.concatenate([dealt, top_up])
+                chosen = [shuffled[i][: self.n_images] for i in dealt]
+                n_free = self.batch_size - sum(map(len, chosen))
+                # Images and singles take turns: those used go to the end of their queue.
+                for i in dealt:
+                    shuffled[i] = np.roll(shuffled[i], -self.n_images)
+                chosen.append(singles[:n_free])
+                singles = np.roll(singles, -n_free)
+                yield np.concatenate(chosen)
 
 
 def _check_pairs(n_identities: int, counts: NDArray[np.intp]) -> None:
