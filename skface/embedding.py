@@ -55,7 +55,7 @@ class FaceNetEmbedder(BaseEmbedder):
     n_images_per_identity : int, default=4
         Photos of each person in a training batch.
     max_epochs : int, default=30
-        Passes over the people.
+        Passes over the training faces.
     learning_rate : float, default=1e-3
         Highest learning rate, reached after a warm-up and lowered along a cosine.
     augment : bool, default=True

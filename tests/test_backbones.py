@@ -202,7 +202,10 @@ def test_inception_resnet_v1_blocks_follow_the_formula():
 
 @torch.no_grad()
 def test_inception_resnet_v1_equals_facenet_pytorch():
-    published = pytest.importorskip("facenet_pytorch", reason="the published implementation")
+    published = pytest.importorskip(
+        "facenet_pytorch",
+        reason="facenet_pytorch, the published implementation, cannot be imported",
+    )
     oracle = published.InceptionResnetV1()
     ours = InceptionResnetV1()
     oracle.load_state_dict(randomise(ours).state_dict())
@@ -326,7 +329,8 @@ def test_constants_of_every_type_and_rank(tmp_path):
     assert constants["half"].dtype == np.float32
     np.testing.assert_array_equal(constants["whole"], whole)
     assert constants["whole"].dtype == np.int64
-    assert constants["scalar"].shape == () and constants["scalar"] == 0.25
+    assert constants["scalar"].shape == ()
+    assert constants["scalar"] == 0.25
     assert constants["empty"].shape == (0, 3)
     constants["half"][0] = 0  # a copy that may be written to
 

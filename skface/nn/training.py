@@ -143,7 +143,8 @@ def train_embedder(
     n_identities_per_batch, n_images_per_identity : int, default=16 and 4
         P and K, both at least 2, see `skface.nn.sampling.IdentitySampler`.
     max_epochs : int, default=20
-        Epochs to train for; each is about one pass over the images, see `skface.nn.sampling.IdentitySampler`.
+        Epochs to train for; each is about one pass over the images, see
+        `skface.nn.sampling.IdentitySampler`.
     learning_rate : float, default=1e-3
         Peak learning rate.
     weight_decay : float, default=1e-4

@@ -1,0 +1,139 @@
+"""
+Verify people that the network has never seen
+=============================================
+
+A small FaceNet learns on synthetic faces of some people what tells people apart. A second group of
+people shows which similarity is enough, and a third group, new to both, is the test.
+"""
+
+# %%
+# Three groups of people
+# ----------------------
+#
+# Nobody is in two groups. Judging a network by people whom it was trained on would flatter it, and
+# so would judging a threshold by people for whom it was chosen.
+
+import numpy as np
+
+from skface import make_faces, make_pairs
+
+faces = make_faces(n_identities=120, n_images_per_identity=10, image_size=48, random_state=0)
+train = faces.target < 60
+calibration = (faces.target >= 60) & (faces.target < 100)
+test = faces.target >= 100
+
+
+def draw_pairs(group, random_state):
+    """Return pairs of faces, (n, 2, H, W, 3), and whether they show the same person."""
+    pairs = make_pairs(faces.target[group], n_impostor=2000, random_state=random_state)
+    return faces.images[group][pairs.indices], pairs.target
+
+
+calibration_pairs, calibration_same = draw_pairs(calibration, random_state=1)
+test_pairs, test_same = draw_pairs(test, random_state=2)
+
+# %%
+# Train the network, then learn the threshold
+# -------------------------------------------
+#
+# The trained network goes into the pipeline frozen, so that fitting the pipeline on pairs learns
+# the threshold only.
+
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+
+from skface import FaceNetEmbedder, PairVerifier
+
+embedder = FaceNetEmbedder(backbone="small-resnet", weights=None, max_epochs=60, random_state=0)
+embedder.fit(faces.images[train], faces.target[train])
+
+pipe = make_pipeline(FrozenEstimator(embedder), PairVerifier())
+pipe.fit(calibration_pairs, calibration_same)
+
+# %%
+# Verify strangers
+# ----------------
+#
+# How far this gets is only worth something beside what the raw pixels give.
+
+from sklearn.preprocessing import FunctionTransformer
+
+from skface.metrics import equal_error_rate, tar_at_far
+
+
+def flatten(pairs):
+    """Take the pixels of each face as its vector."""
+    return pairs.reshape(len(pairs), 2, -1)
+
+
+pixels = make_pipeline(FunctionTransformer(flatten), PairVerifier())
+pixels.fit(calibration_pairs, calibration_same)
+
+n_genuine = test_same.sum()
+print(f"{n_genuine} same and {len(test_same) - n_genuine} different pairs of 20 unseen people")
+print(f"{'':12}{'accuracy':>10}{'EER':>8}{'TAR@FAR=1e-2':>15}")
+for name, verifier in (("raw pixels", pixels), ("FaceNet", pipe)):
+    score = verifier.decision_function(test_pairs)
+    print(
+        f"{name:12}{verifier.score(test_pairs, test_same):10.3f}"
+        f"{equal_error_rate(test_same, score).rate:8.3f}"
+        f"{tar_at_far(test_same, score, far=1e-2):15.3f}"
+    )
+
+# %%
+# Look at the decisions
+# ---------------------
+#
+# The pair that is hardest of each kind shows what goes wrong; the histogram, how often.
+
+import matplotlib.pyplot as plt
+
+threshold = pipe[-1].threshold_
+similarity = pipe[-1].score_pairs(pipe[:-1].transform(test_pairs))
+accepted = pipe.predict(test_pairs)
+
+
+def pair_at(label, quantile):
+    """Return the row of the pair at a quantile of the scores of its kind."""
+    rows = np.flatnonzero(test_same == label)
+    return rows[np.argsort(similarity[rows])[round(quantile * (len(rows) - 1))]]
+
+
+examples = {
+    "same, typical": pair_at(1, 0.5),
+    "same, least alike": pair_at(1, 0),
+    "different, typical": pair_at(0, 0.5),
+    "different, most alike": pair_at(0, 1),
+}
+figure = plt.figure(figsize=(10, 6.5), layout="constrained")
+axes = figure.subplot_mosaic([list(examples), ["scores"] * 4], height_ratios=[1, 1.6])
+
+for title, row in examples.items():
+    left, right = test_pairs[row]
+    axes[title].imshow(np.hstack([left, np.ones_like(left[:, :3]) * left.max(), right]))
+    axes[title].set_title(title)
+    verdict = "accepted" if accepted[row] else "rejected"
+    mark = "right" if accepted[row] == test_same[row] else "wrong"
+    axes[title].set_xlabel(f"score {similarity[row]:.2f}: {verdict}, {mark}")
+    axes[title].set(xticks=[], yticks=[])
+    axes[title].spines[:].set_visible(False)
+
+bins = np.linspace(similarity.min(), 1, 60)
+for label, name, style in (
+    (0, "different people", {"color": "#E69F00", "alpha": 0.7}),
+    (1, "same person", {"color": "#00436B", "histtype": "step", "linewidth": 2}),
+):
+    values = similarity[test_same == label]
+    percent = np.full(len(values), 100 / len(values))
+    axes["scores"].hist(values, bins, weights=percent, label=name, **style)
+axes["scores"].axvline(
+    threshold, color="black", linestyle="--", label=f"learned threshold, {threshold:.2f}"
+)
+axes["scores"].set(
+    title="20 people that neither network nor threshold has seen",
+    xlabel="similarity of the two faces (cosine of their embeddings)",
+    ylabel="pairs of that kind (%)",
+)
+axes["scores"].spines[["top", "right"]].set_visible(False)
+axes["scores"].legend(loc="upper left", frameon=False)
+figure.savefig("quickstart.png", dpi=120)

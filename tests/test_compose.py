@@ -1,0 +1,101 @@
+"""PerFace against doing it by hand, and the verifier in one line."""
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skface import FaceNetEmbedder, PairVerifier, PerFace, make_face_verifier, make_faces
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return make_faces(n_identities=5, n_images_per_identity=4, image_size=16, random_state=0)
+
+
+SLOTS = np.random.default_rng(0).integers(0, 20, (30, 2))
+
+
+def test_pca_sees_each_distinct_face_once(faces):
+    used = np.unique(SLOTS)
+    # in the order of first appearance, as PerFace hands them over
+    order = list(dict.fromkeys(SLOTS.ravel()))
+    assert len(order) == len(used)
+    flat = faces.data.reshape(20, -1) / 255.0
+    pca = PCA(4, svd_solver="full").fit(flat[order])
+    per_face = PerFace(PCA(4, svd_solver="full"), batch_size=3)
+    got = per_face.fit_transform(faces.data[SLOTS])
+    assert got.shape == (30, 2, 4)
+    np.testing.assert_allclose(got, pca.transform(flat)[SLOTS], atol=1e-4)
+
+
+def test_plain_faces_pass_through_with_their_targets(faces):
+    flat = faces.data.reshape(20, -1) / 255.0
+    lda = make_pipeline(PCA(6, svd_solver="full"), LinearDiscriminantAnalysis())
+    expected = clone(lda).fit(flat, faces.target).transform(flat)
+    got = PerFace(lda).fit(faces.data, faces.target).transform(faces.data)
+    np.testing.assert_allclose(got, expected, atol=1e-3)
+
+
+def test_vectors_are_rows_too(faces):
+    vectors = np.random.default_rng(1).normal(size=(20, 3))
+    got = PerFace(StandardScaler()).fit_transform(vectors[SLOTS])
+    order = list(dict.fromkeys(SLOTS.ravel()))
+    expected = StandardScaler().fit(vectors[order]).transform(vectors)[SLOTS]
+    np.testing.assert_allclose(got, expected)
+    assert PerFace(StandardScaler()).fit_transform(vectors).shape == (20, 3)
+
+
+def test_a_transformer_that_needs_targets_gets_recovered_identities(faces):
+    genuine = [(i, i + 1) for i in range(19) if faces.target[i] == faces.target[i + 1]]
+    impostor = [(i, i + 4) for i in range(16)]
+    slots = np.array(genuine + impostor)
+    same = np.repeat([1, 0], [len(genuine), len(impostor)])
+    embedder = FaceNetEmbedder(weights=None, max_epochs=1, random_state=0)
+    got = PerFace(embedder).fit(faces.data[slots], same).transform(faces.data[slots])
+    direct = embedder.fit(faces.data[slots], same).transform(faces.data[slots])
+    np.testing.assert_allclose(got, direct, atol=1e-6)
+
+
+def test_paths_reach_a_transformer_of_vectors_decoded(faces, tmp_path):
+    paths = []
+    for i, pixels in enumerate(faces.data):
+        paths.append(str(tmp_path / f"{i}.png"))
+        PIL.Image.fromarray(pixels).save(paths[-1])
+    pairs = pd.DataFrame(np.array(paths, dtype=object)[SLOTS])
+    per_face = PerFace(PCA(4, svd_solver="full"))
+    np.testing.assert_allclose(
+        per_face.fit_transform(pairs), per_face.fit_transform(faces.data[SLOTS]), atol=1e-4
+    )
+
+
+def test_the_transformer_given_stays_unfitted(faces):
+    pca = PCA(2)
+    PerFace(pca).fit(faces.data)
+    assert not hasattr(pca, "components_")
+    assert PerFace(pca).set_params(transformer__n_components=3).transformer.n_components == 3
+
+
+def test_a_transformer_that_loses_rows_is_refused(faces):
+    halved = FunctionTransformer(lambda X: X[::2])
+    with pytest.raises(ValueError, match="rows"):
+        PerFace(halved).fit(faces.data).transform(faces.data)
+
+
+def test_make_face_verifier_matches_crop_and_weights():
+    pipe = make_face_verifier("vggface2", criterion="far", far=1e-2, on_failure="nan")
+    aligner, embedder, verifier = (step for _, step in pipe.steps)
+    assert aligner.geometry == embedder.weights == "vggface2"
+    assert aligner.on_failure == "nan"
+    assert isinstance(verifier, PairVerifier)
+    assert (verifier.criterion, verifier.far) == ("far", 1e-2)
+    assert list(make_face_verifier("sface").named_steps)[1] == "onnxembedder"
+    with pytest.raises(ValueError, match="yunet"):
+        make_face_verifier("yunet")
+    with pytest.raises(ValueError, match="nobody"):
+        make_face_verifier("nobody")

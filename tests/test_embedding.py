@@ -1,0 +1,288 @@
+"""FaceNetEmbedder: pretrained and trained networks, pairs, failures and persistence."""
+
+import pickle
+import re
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
+
+from skface import FaceNetEmbedder, make_faces
+from skface.nn.backbones import get_backbone
+
+RETAIL = "face-reidentification-retail-0095"
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return make_faces(n_identities=6, n_images_per_identity=4, image_size=32, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def trained(faces):
+    embedder = FaceNetEmbedder(weights=None, max_epochs=2, random_state=0)
+    return embedder.fit(faces.data, faces.target)
+
+
+@pytest.fixture
+def retail(skface_home):
+    return FaceNetEmbedder(weights=RETAIL)
+
+
+@parametrize_with_checks([FaceNetEmbedder("mlp", weights=None, max_epochs=2, random_state=0)])
+def test_flat_backbone_passes_every_scikit_learn_check(estimator, check):
+    check(estimator)
+
+
+def test_embeddings_are_unit_vectors(trained, faces):
+    embeddings = trained.transform(faces.data)
+    assert embeddings.shape == (24, trained.embedding_dim_)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
+
+
+def test_training_separates_people_it_was_shown(faces):
+    embedder = FaceNetEmbedder(weights=None, max_epochs=25, random_state=0)
+    embeddings = embedder.fit_transform(faces.data, faces.target)
+    similarity = embeddings @ embeddings.T
+    same = faces.target[:, None] == faces.target
+    off_diagonal = ~np.eye(len(same), dtype=bool)
+    assert similarity[same & off_diagonal].mean() > similarity[~same].mean() + 0.3
+    assert embedder.history_[-1]["loss"] < embedder.history_[0]["loss"]
+
+
+def test_pairs_are_regrouped_faces(trained, faces):
+    slots = np.random.default_rng(0).integers(0, 24, (10, 2))
+    pairs = trained.transform(faces.data[slots])
+    np.testing.assert_allclose(pairs, trained.transform(faces.data)[slots], atol=1e-6)
+    swapped = trained.transform(faces.data[slots[:, ::-1]])
+    np.testing.assert_allclose(swapped, pairs[:, ::-1], atol=1e-6)
+
+
+def test_each_distinct_photo_of_pairs_is_embedded_once(trained, faces, monkeypatch):
+    seen = []
+    embed = FaceNetEmbedder._embed
+    monkeypatch.setattr(
+        FaceNetEmbedder, "_embed", lambda self, batch: seen.append(len(batch)) or embed(self, batch)
+    )
+    trained.transform(faces.data[np.tile([[0, 1], [1, 2], [2, 0]], (5, 1))])
+    assert sum(seen) == 3
+
+
+def test_batch_size_changes_nothing(trained, faces):
+    expected = trained.transform(faces.data)
+    for batch_size in (1, 5, 24):
+        other = clone(trained).set_params(batch_size=batch_size)
+        other.__dict__.update({**vars(trained), "batch_size": batch_size})
+        np.testing.assert_allclose(other.transform(faces.data), expected, atol=1e-6)
+
+
+def test_ints_and_floats_embed_alike(trained, faces):
+    expected = trained.transform(faces.data)
+    np.testing.assert_allclose(trained.transform(faces.data / 255), expected, atol=1e-5)
+
+
+def test_same_seed_gives_the_same_network(trained, faces):
+    again = clone(trained).fit(faces.data, faces.target)
+    for name, values in trained.weights_.items():
+        np.testing.assert_array_equal(again.weights_[name], values, err_msg=name)
+    other = clone(trained).set_params(random_state=1).fit(faces.data, faces.target)
+    assert not np.allclose(other.transform(faces.data), trained.transform(faces.data))
+
+
+def test_training_leaves_global_random_states_alone(faces):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    FaceNetEmbedder(weights=None, max_epochs=1, random_state=0).fit(faces.data, faces.target)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_training_on_pairs_recovers_identities(faces):
+    target = faces.target
+    genuine = [(i, i + 1) for i in range(23) if target[i] == target[i + 1]]
+    impostor = [(i, (i + 7) % 24) for i in range(24) if target[i] != target[(i + 7) % 24]]
+    slots = np.array(genuine + impostor)
+    same = np.repeat(["same", "different"], [len(genuine), len(impostor)])
+    embedder = FaceNetEmbedder(weights=None, max_epochs=1, random_state=0)
+    # "different" < "same": the last label in sorted order means the same person
+    pairs = embedder.fit(faces.data[slots], same)
+    assert pairs.transform(faces.data[slots]).shape == (len(slots), 2, 128)
+
+
+def test_missing_faces_embed_to_nan_and_are_not_learnt_from(faces):
+    X = faces.data / np.float32(255)
+    X[[3, 9]] = np.nan
+    embedder = FaceNetEmbedder(weights=None, max_epochs=1, random_state=0).fit(X, faces.target)
+    embeddings = embedder.transform(X)
+    assert np.isnan(embeddings[[3, 9]]).all()
+    assert np.isfinite(np.delete(embeddings, [3, 9], axis=0)).all()
+    assert np.isfinite(embedder.transform(faces.data)).all()
+
+
+def test_fitted_state_is_arrays_and_survives_another_process(trained, faces, tmp_path):
+    assert all(isinstance(values, np.ndarray) for values in trained.weights_.values())
+    before = set(vars(trained))
+    expected = trained.transform(faces.data)
+    assert set(vars(trained)) == before
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(trained)).transform(faces.data), expected
+    )
+    joblib.dump((trained, faces.data), tmp_path / "model.joblib")
+    code = (
+        "import joblib, numpy, sys; model, X = joblib.load(sys.argv[1]); "
+        "numpy.save(sys.argv[2], model.transform(X))"
+    )
+    out = tmp_path / "out.npy"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "model.joblib", out], check=True)
+    np.testing.assert_array_equal(np.load(out), expected)
+
+
+def test_refit_replaces_the_network(faces):
+    embedder = FaceNetEmbedder(weights=None, max_epochs=1, random_state=0)
+    first = embedder.fit(faces.data, faces.target).transform(faces.data)
+    second = embedder.set_params(random_state=1).fit(faces.data, faces.target)
+    assert not np.allclose(second.transform(faces.data), first)
+
+
+def tiny_network():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 8))
+
+
+def test_any_callable_may_build_the_network(faces):
+    embedder = FaceNetEmbedder(tiny_network, None, max_epochs=2, random_state=0)
+    assert embedder.fit_transform(faces.data, faces.target).shape == (24, 8)
+    with pytest.raises(TypeError, match="returned a int"):
+        FaceNetEmbedder(int, None).fit(faces.data, faces.target)
+    with pytest.raises(ValueError, match="embedding_dim=4"):
+        FaceNetEmbedder(tiny_network, None, embedding_dim=4).fit(faces.data, faces.target)
+
+
+def test_flip_averages_the_mirror_image(trained, faces):
+    flipped = clone(trained).set_params(flip=True).fit(faces.data, faces.target)
+    both = trained.transform(faces.data) + trained.transform(faces.data[:, :, ::-1])
+    both /= np.linalg.norm(both, axis=1, keepdims=True)
+    np.testing.assert_allclose(flipped.transform(faces.data), both, atol=1e-5)
+
+
+def test_flattened_rows_need_their_shape(trained, faces):
+    flat = faces.data.reshape(24, -1)
+    embedder = clone(trained).set_params(image_shape=(32, 32, 3)).fit(flat, faces.target)
+    np.testing.assert_allclose(
+        embedder.transform(flat), trained.transform(faces.data), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="image_shape"):
+        trained.transform(flat)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"trainable": "head?"}, "trainable='head\\?'"),
+        ({"mining": "soft"}, "mining='soft'"),
+        ({"margin": 0}, "margin == 0"),
+        ({"max_epochs": 0}, "max_epochs == 0"),
+        ({"batch_size": 0}, "batch_size == 0"),
+        ({"backbone": "resnet-1000"}, "backbone='resnet-1000'"),
+        ({"weights": "yunet"}, "no network of FaceNetEmbedder"),
+        ({"weights": "sface"}, "OnnxEmbedder"),
+        ({"weights": "vggface2", "backbone": "small-resnet"}, "belong to backbone"),
+        ({"weights": __file__}, "backbone must name"),
+        ({"image_shape": (0, 4)}, "image_shape"),
+    ],
+)
+def test_bad_parameters_are_named(params, message, faces):
+    with pytest.raises(ValueError, match=message):
+        FaceNetEmbedder(**{"weights": None, **params}).fit(faces.data, faces.target)
+
+
+def test_bad_targets_are_named(faces):
+    embedder = FaceNetEmbedder(weights=None, max_epochs=1)
+    with pytest.raises(ValueError, match="requires y"):
+        embedder.fit(faces.data)
+    with pytest.raises(ValueError, match="5 labels.*24 rows"):
+        embedder.fit(faces.data, faces.target[:5])
+    with pytest.raises(ValueError, match=r"1 classes|one class"):
+        embedder.fit(faces.data.reshape(12, 2, 32, 32, 3), np.ones(12))
+    with pytest.raises(ValueError, match="two images"):
+        embedder.fit(faces.data, np.arange(24))
+    with pytest.raises(ValueError, match="identit"):
+        embedder.fit(faces.data, np.zeros(24))
+
+
+def test_mixed_sizes_need_image_shape(faces, tmp_path):
+    X = [*faces.data[:23], faces.data[23, :20]]
+    with pytest.raises(ValueError, match=r"2 sizes.*\(32, 32\).*\(20, 32\).*row 23.*image_shape"):
+        FaceNetEmbedder(weights=None, max_epochs=1).fit(X, faces.target)
+    embedder = FaceNetEmbedder(weights=None, max_epochs=1, image_shape=(32, 32), random_state=0)
+    assert embedder.fit_transform(X, faces.target).shape == (24, 128)
+
+
+def test_weights_of_another_network_are_refused(tmp_path, faces):
+    path = tmp_path / "other.pt"
+    torch.save({"layer.weight": torch.zeros(2, 3)}, path)
+    with pytest.raises(ValueError, match=re.compile("other.pt.*missing.*unexpected", re.DOTALL)):
+        FaceNetEmbedder("small-resnet", weights=path).fit(faces.data)
+    with pytest.raises(FileNotFoundError, match="nowhere.pt"):
+        FaceNetEmbedder("small-resnet", weights="nowhere.pt").fit(faces.data)
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_own_weights_are_loaded_and_can_be_trained_on(tmp_path, faces, trained, suffix):
+    path = tmp_path / f"own.{suffix}"
+    tensors = {name: torch.from_numpy(values) for name, values in trained.weights_.items()}
+    if suffix == "pt":
+        torch.save(tensors, path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(tensors, path)
+    frozen = FaceNetEmbedder("small-resnet", weights=path).fit(faces.data)
+    np.testing.assert_array_equal(frozen.transform(faces.data), trained.transform(faces.data))
+    tuned = FaceNetEmbedder("small-resnet", path, trainable="all", max_epochs=1, random_state=0)
+    tuned.fit(faces.data, faces.target)
+    assert not np.array_equal(tuned.transform(faces.data), trained.transform(faces.data))
+
+
+def test_inception_ignores_published_logits(tmp_path, faces):
+    module = get_backbone("inception_resnet_v1").build(512, (3, 160, 160))
+    state = {**module.state_dict(), "logits.weight": torch.zeros(10, 512)}
+    torch.save(state, tmp_path / "published.pt")
+    embedder = FaceNetEmbedder("inception_resnet_v1", tmp_path / "published.pt")
+    assert embedder.fit(faces.data[:2]).transform(faces.data[:2]).shape == (2, 512)
+    assert "logits.weight" not in embedder.weights_
+
+
+def test_retail_weights_equal_openvino(retail, shared_weights, faces):
+    openvino = pytest.importorskip("openvino")
+    X = make_faces(2, 2, image_size=128, random_state=1).data
+    compiled = openvino.Core().compile_model(
+        str(shared_weights / f"{RETAIL}.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    bgr = np.ascontiguousarray(X[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
+    expected = np.stack([compiled(face[None])[0].ravel() for face in bgr])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(retail.fit(X).transform(X), expected, atol=1e-3)
+
+
+def test_frozen_weights_need_no_labels_and_never_train(retail, faces):
+    embedder = retail.fit(faces.data)
+    before = {name: values.copy() for name, values in embedder.weights_.items()}
+    embedder.fit(faces.data, faces.target)
+    assert embedder.history_ == []
+    for name, values in before.items():
+        np.testing.assert_array_equal(embedder.weights_[name], values)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_gpu_model_loads_on_cpu(faces):
+    embedder = FaceNetEmbedder(weights=None, max_epochs=1, device="cuda", random_state=0)
+    on_gpu = embedder.fit(faces.data, faces.target).transform(faces.data)
+    on_cpu = pickle.loads(pickle.dumps(embedder)).set_params(device="cpu").transform(faces.data)
+    np.testing.assert_allclose(on_cpu, on_gpu, atol=1e-3)

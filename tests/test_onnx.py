@@ -1,0 +1,132 @@
+"""OnnxEmbedder on small ONNX files made here, and on the real OpenVINO network."""
+
+import pickle
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+
+from skface import FaceNetEmbedder, OnnxEmbedder, make_faces
+
+onnx = pytest.importorskip("onnx")
+RETAIL = "face-reidentification-retail-0095"
+WEIGHT = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return make_faces(n_identities=3, n_images_per_identity=3, image_size=16, random_state=0)
+
+
+def write_network(path, shape=("n", 3, 16, 16)):
+    """Mean colour of the face times a matrix: what a loop of numpy can check."""
+    channels_last = shape[1] != 3
+    helper = onnx.helper
+    axes = [1, 2] if channels_last else [2, 3]
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "mean_colour",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (shape[0], 8))],
+        [
+            onnx.numpy_helper.from_array(np.array(axes), "axes"),
+            onnx.numpy_helper.from_array(WEIGHT, "w"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, path)
+    return str(path)
+
+
+def by_hand(X, color="rgb", mean=127.5, std=127.5):
+    rows = []
+    for face in X.astype(float):
+        colour = face.mean(axis=(0, 1))[:: 1 if color == "rgb" else -1]
+        vector = (colour - mean) / std @ WEIGHT
+        rows.append(vector / np.linalg.norm(vector))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    "shape",
+    [("n", 3, 16, 16), (1, 3, 16, 16), (4, 3, 16, 16), ("n", 16, 16, 3), ("n", 3, "h", "w")],
+    ids=str,
+)
+def test_any_layout_and_batch_gives_what_a_loop_gives(runtime, shape, faces, tmp_path):
+    pytest.importorskip(runtime)
+    path = write_network(tmp_path / "net.onnx", shape)
+    size = (16, 16) if "h" in shape else None
+    embedder = OnnxEmbedder(path, runtime=runtime, input_size=size, color="bgr", mean=100, std=50)
+    embeddings = embedder.fit_transform(faces.data)
+    np.testing.assert_allclose(embeddings, by_hand(faces.data, "bgr", 100, 50), atol=1e-5)
+    assert embedder.runtime_ == runtime
+    for batch_size in (1, 4):
+        embedder.batch_size = batch_size
+        np.testing.assert_allclose(embedder.transform(faces.data), embeddings, atol=1e-6)
+
+
+def test_flip_pairs_and_missing_faces(faces, tmp_path):
+    path = write_network(tmp_path / "net.onnx")
+    embedder = OnnxEmbedder(path, flip=True).fit(faces.data)
+    slots = np.array([[0, 1], [1, 2], [2, 0]])
+    # the mean colour of a mirrored face is the same
+    np.testing.assert_allclose(
+        embedder.transform(faces.data[slots]), by_hand(faces.data)[slots], atol=1e-5
+    )
+    X = faces.data / 255
+    X[1] = np.nan
+    assert np.isnan(embedder.transform(X)).any(axis=1).tolist() == [False, True, *[False] * 7]
+
+
+def test_the_file_travels_with_the_pickle(faces, tmp_path):
+    path = tmp_path / "net.onnx"
+    embedder = OnnxEmbedder(write_network(path)).fit(faces.data)
+    expected = embedder.transform(faces.data)
+    path.unlink()
+    again = pickle.loads(pickle.dumps(embedder))
+    np.testing.assert_array_equal(again.transform(faces.data), expected)
+    joblib.dump((embedder, faces.data), tmp_path / "model.joblib")
+    code = (
+        "import joblib, numpy, sys; model, X = joblib.load(sys.argv[1]); "
+        "numpy.save(sys.argv[2], model.transform(X))"
+    )
+    out = tmp_path / "out.npy"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "model.joblib", out], check=True)
+    np.testing.assert_array_equal(np.load(out), expected)
+
+
+def test_real_network_equals_the_pytorch_one(skface_home, tmp_path):
+    pytest.importorskip("openvino")
+    X = make_faces(3, 3, image_size=128, random_state=0).data
+    through_torch = FaceNetEmbedder(weights=RETAIL).fit(X).transform(X)
+    through_openvino = OnnxEmbedder(RETAIL).fit(X).transform(X)
+    np.testing.assert_allclose(through_openvino, through_torch, atol=1e-3)
+
+
+def test_refusals_name_the_way_out(faces, tmp_path):
+    path = write_network(tmp_path / "net.onnx")
+    open_size = write_network(tmp_path / "open.onnx", ("n", 3, "h", "w"))
+    lone_xml = tmp_path / "lone.xml"
+    lone_xml.write_text("<net/>")
+    text = tmp_path / "text.pt"
+    text.write_text("")
+    cases = [
+        ({"weights": "nowhere.onnx"}, FileNotFoundError, "nowhere.onnx"),
+        ({"weights": str(text)}, ValueError, "FaceNetEmbedder"),
+        ({"weights": open_size}, ValueError, "input_size"),
+        ({"weights": path, "input_size": (8, 8)}, ValueError, r"\(16, 16\)"),
+        ({"weights": path, "runtime": "tensorrt"}, ValueError, "runtime='tensorrt'"),
+        ({"weights": path, "color": "hsv"}, ValueError, "color='hsv'"),
+        ({"weights": str(lone_xml), "runtime": "onnxruntime"}, ValueError, "openvino"),
+        ({"weights": str(lone_xml)}, FileNotFoundError, r"lone\.bin"),
+    ]
+    for params, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            OnnxEmbedder(**params).fit(faces.data)
