@@ -170,8 +170,11 @@ class FaceNetEmbedder(BaseEmbedder):
         self._check_params()
         backbone, state = self._choose_network()
         flat = backbone in BACKBONES and BACKBONES[backbone].flat
-        rows = self._check_vectors(X, reset=True) if flat else super()._check_rows(X)
         trains = state is None if self.trainable == "auto" else self.trainable == "all"
+        if flat:
+            rows = self._check_vectors(X, reset=True, min_rows=2 if trains else 1)
+        else:
+            rows = super()._check_rows(X)
         chosen, labels = self._label_faces(rows, y) if trains else (None, None)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
 
@@ -245,15 +248,16 @@ class FaceNetEmbedder(BaseEmbedder):
             return self._check_vectors(X, reset=False)
         return super()._check_rows(X)
 
-    def _check_vectors(self, X, *, reset):
+    def _check_vectors(self, X, *, reset, min_rows=1):
         """Check feature vectors through a 2-D view, so that n_features_in_ is one vector's."""
-        shape = np.shape(X)
-        if len(shape) != 3:
-            return vector_rows(validate_data(self, X, reset=reset, dtype=np.float32))
-        if shape[1] != 2:
-            raise ValueError(f"X has shape {shape}; pairs of feature vectors are (n, 2, d).")
-        flat = np.reshape(X, (-1, shape[2]))
-        return vector_rows(validate_data(self, flat, reset=reset, dtype=np.float32).reshape(shape))
+        rules = {"reset": reset, "dtype": np.float32, "ensure_min_samples": min_rows}
+        X = X if hasattr(X, "columns") or hasattr(X, "toarray") else np.asarray(X)
+        if getattr(X, "ndim", 2) != 3:
+            return vector_rows(validate_data(self, X, **rules))
+        if X.shape[1] != 2:
+            raise ValueError(f"X has shape {X.shape}; pairs of feature vectors are (n, 2, d).")
+        flat = validate_data(self, X.reshape(-1, X.shape[2]), **rules)
+        return vector_rows(flat.reshape(X.shape))
 
     def _label_faces(self, rows: Rows, y):
         """Return the distinct faces to train on, as places in ``rows.images``, and their labels."""

@@ -200,7 +200,7 @@ def _draw_impostors(codes, n_wanted, n_all, rng):
 
 
 def _pair_of_rank(rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the pairs i > j as i (i - 1) / 2 + j, and return (i, j) for the given numbers."""
+    """Return the pairs (i, j), i > j, that are numbered i (i - 1) / 2 + j."""
     i = ((1 + np.sqrt(1 + 8 * rank.astype(np.float64))) // 2).astype(np.int64)
     # the square root may be off by one for large numbers
     i -= i * (i - 1) // 2 > rank

@@ -123,8 +123,7 @@ def test_every_public_estimator_is_registered():
     public = {
         name
         for name in skface.__all__
-        if isinstance(getattr(skface, name), type)
-        and (hasattr(getattr(skface, name), "fit"))
+        if isinstance(getattr(skface, name), type) and (hasattr(getattr(skface, name), "fit"))
     }
     assert public == {name.partition("-")[0] for name in ESTIMATORS}
 

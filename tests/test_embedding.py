@@ -173,9 +173,7 @@ def test_flip_averages_the_mirror_image(trained, faces):
 def test_flattened_rows_need_their_shape(trained, faces):
     flat = faces.data.reshape(24, -1)
     embedder = clone(trained).set_params(image_shape=(32, 32, 3)).fit(flat, faces.target)
-    np.testing.assert_allclose(
-        embedder.transform(flat), trained.transform(faces.data), atol=1e-6
-    )
+    np.testing.assert_allclose(embedder.transform(flat), trained.transform(faces.data), atol=1e-6)
     with pytest.raises(ValueError, match="image_shape"):
         trained.transform(flat)
 

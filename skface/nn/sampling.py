@@ -12,10 +12,10 @@ class IdentitySampler:
     An epoch is about one pass over the images: as many rounds as an identity has images, on
     average, for K at a time. Each round visits every identity that has two images or more once, in
     a new order, with the next K of its shuffled images (all of them when it has fewer). A last
-    batch that falls short is topped up with identities already visited. People with a single image cannot be anchors: they
-    serve as additional negatives and take the place of one identity per batch (when P > 2) as well
-    as every slot that identities with fewer than K images leave free. A batch holds at most P * K
-    images and always at least one genuine and one impostor pair.
+    batch that falls short is topped up with identities already visited. People with a single image
+    cannot be anchors: they serve as additional negatives and take the place of one identity per
+    batch (when P > 2) as well as every slot that identities with fewer than K images leave free. A
+    batch holds at most P * K images and always at least one genuine and one impostor pair.
 
     An epoch depends on the seed and its number alone, so training can resume anywhere.
 
