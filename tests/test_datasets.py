@@ -1,0 +1,190 @@
+"""Synthetic faces, folders of photos, and LFW against scikit-learn's own reader."""
+
+import re
+
+import numpy as np
+import PIL.Image
+import pytest
+from sklearn.datasets import fetch_lfw_pairs
+from sklearn.model_selection import PredefinedSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skface import PairVerifier, PerFace, load_face_folder, load_lfw_pairs, make_faces, make_pairs
+
+
+def test_same_seed_draws_the_same_faces():
+    faces = make_faces(6, 3, 32, random_state=0)
+    assert faces.data.shape == (18, 32, 32, 3)
+    assert faces.data.dtype == np.uint8
+    np.testing.assert_array_equal(faces.target, np.repeat(np.arange(6), 3))
+    np.testing.assert_array_equal(make_faces(6, 3, 32, random_state=0).data, faces.data)
+    assert not np.array_equal(make_faces(6, 3, 32, random_state=1).data, faces.data)
+
+
+def test_drawing_leaves_the_global_generator_alone():
+    before = np.random.get_state()[1].copy()
+    make_faces(2, 2, 16, random_state=0)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+def accuracy_of_pixels(difficulty):
+    faces = make_faces(40, 10, 32, difficulty=difficulty, random_state=0)
+    drawn = make_pairs(faces.target, random_state=0)
+    pixels = make_pipeline(PerFace(FunctionTransformer()), PairVerifier())
+    X = faces.data[drawn.indices]
+    return pixels.fit(X, drawn.target).score(X, drawn.target)
+
+
+def test_raw_pixels_do_not_tell_people_apart_and_less_so_the_harder_it_is():
+    easy, default, hard = map(accuracy_of_pixels, (0, 0.5, 1))
+    assert 0.8 > easy > default + 0.05
+    assert default > hard + 0.03
+
+
+def test_pictures_of_one_person_are_more_alike_than_those_of_two():
+    faces = make_faces(30, 6, 48, difficulty=0.2, random_state=0)
+    # the middle of the face, where the background does not reach
+    middle = faces.data[:, 16:32, 16:32].reshape(len(faces.data), -1).astype(float)
+    distance = np.linalg.norm(middle[:, None] - middle[None], axis=-1)
+    same = faces.target[:, None] == faces.target
+    assert distance[same & ~np.eye(len(same), dtype=bool)].mean() < 0.7 * distance[~same].mean()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"n_identities": 0}, {"n_images_per_identity": 0}, {"image_size": 8}, {"difficulty": 1.1}],
+)
+def test_impossible_faces_are_refused_by_name(params):
+    with pytest.raises(ValueError, match=next(iter(params))):
+        make_faces(**params)
+
+
+def write_photos(folder, names, value=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        PIL.Image.new("RGB", (250, 250), (value, 100, 50)).save(folder / name)
+
+
+def test_a_folder_per_person_becomes_paths_and_identities(tmp_path):
+    write_photos(tmp_path / "bob", ["2.png", "1.JPG"])
+    write_photos(tmp_path / "ann", ["a.bmp"])
+    write_photos(tmp_path / ".cache", ["thumbnail.png"])
+    (tmp_path / "bob" / ".DS_Store").touch()
+    faces = load_face_folder(tmp_path)
+    expected = [tmp_path / "ann" / "a.bmp", tmp_path / "bob" / "1.JPG", tmp_path / "bob" / "2.png"]
+    assert faces.data.tolist() == list(map(str, expected))
+    assert faces.target_names[faces.target].tolist() == ["ann", "bob", "bob"]
+    more = load_face_folder(str(tmp_path), min_images_per_identity=2)
+    assert more.data.tolist() == list(map(str, expected[1:]))
+    assert more.target_names.tolist() == ["bob"]
+
+
+def test_files_that_are_passed_over_are_named(tmp_path):
+    write_photos(tmp_path / "ann", ["1.png"])
+    write_photos(tmp_path, ["nobody.png"])
+    (tmp_path / "ann" / "notes.txt").touch()
+    (tmp_path / "README.md").touch()
+    with pytest.warns(UserWarning, match=r"2 files.*ann/notes\.txt, nobody\.png"):
+        assert len(load_face_folder(tmp_path).data) == 1
+
+
+def test_folders_without_photos_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_face_folder(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"0 folders.*FOLDER/PERSON/PHOTO"):
+        load_face_folder(tmp_path)
+    write_photos(tmp_path / "ann", ["1.png"])
+    with pytest.raises(ValueError, match=r"min_images_per_identity=3.*fullest has 1"):
+        load_face_folder(tmp_path, min_images_per_identity=3)
+
+
+@pytest.fixture
+def lfw(tmp_path):
+    """LFW as scikit-learn lays it out, of six people in two folds, told apart by their red."""
+    home = tmp_path / "lfw_home"
+    for value in range(6):
+        name = f"Person_{value}"
+        photos = [f"{name}_{number:04d}.jpg" for number in (1, 2, 3)]
+        write_photos(home / "lfw_funneled" / name, photos, 40 * value)
+    folds = ["2\t2"]
+    for first in (0, 3):
+        a, b, c = (f"Person_{first + i}" for i in range(3))
+        folds += [f"{a}\t1\t2", f"{b}\t2\t3", f"{a}\t1\t{b}\t3", f"{b}\t2\t{c}\t1"]
+    (home / "pairs.txt").write_text("\n".join(folds) + "\n")
+    (home / "pairsDevTrain.txt").write_text("\n".join(["2", *folds[1:5]]) + "\n")
+    (home / "pairsDevTest.txt").write_text("\n".join(["2", *folds[5:]]) + "\n")
+    return home
+
+
+@pytest.mark.parametrize("subset", ["train", "test", "10_folds"])
+def test_lfw_pairs_are_those_of_scikit_learn(subset, lfw):
+    theirs = fetch_lfw_pairs(
+        subset=subset,
+        data_home=lfw.parent,
+        download_if_missing=False,
+        color=True,
+        slice_=None,
+        resize=None,
+    )
+    ours = load_lfw_pairs(lfw.parent, subset)
+    np.testing.assert_array_equal(ours.target, theirs.target)
+    pixels = [[np.asarray(PIL.Image.open(path)) for path in pair] for pair in ours.data]
+    # their pixels may lie in 0..1 or 0..255, see the version's documentation
+    scale = 255 if theirs.pairs.max() <= 1 else 1
+    np.testing.assert_allclose(pixels, theirs.pairs * scale, atol=0.01)
+
+
+def test_lfw_pairs_carry_identities_and_folds(lfw):
+    pairs = load_lfw_pairs(lfw, "10_folds")
+    assert [tuple(pair) for pair in pairs.identities[:4]] == [
+        ("Person_0", "Person_0"),
+        ("Person_1", "Person_1"),
+        ("Person_0", "Person_1"),
+        ("Person_1", "Person_2"),
+    ]
+    np.testing.assert_array_equal(pairs.identities[:, 0] == pairs.identities[:, 1], pairs.target)
+    assert pairs.folds.tolist() == [0] * 4 + [1] * 4
+    for train, test in PredefinedSplit(pairs.folds).split():
+        assert not set(pairs.identities[train].flat) & set(pairs.identities[test].flat)
+    assert load_lfw_pairs(lfw, "train").folds is None
+
+
+def test_missing_lfw_photos_shift_nothing_and_are_named(lfw):
+    (lfw / "lfw_funneled" / "Person_0" / "Person_0_0001.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 photos.*Person_0_0001\.jpg"):
+        load_lfw_pairs(lfw, "train")
+    assert len(load_lfw_pairs(lfw, "test").data) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no index"),
+        ("two\n", "no index.*two"),
+        ("2\nPerson_0\t1\t2\n", "announces 4 pairs and holds 1"),
+        ("1\nPerson_0\t1\t2\nPerson_0\t1\t2\n", "line 3 has 3 fields instead of 4"),
+        ("1\nPerson_0\tone\t2\nPerson_0\t1\tPerson_1\t2\n", "no index.*one"),
+    ],
+)
+def test_broken_lfw_index_is_refused(text, message, lfw):
+    (lfw / "pairsDevTrain.txt").write_text(text)
+    with pytest.raises(ValueError, match=re.compile(r"pairsDevTrain\.txt.*" + message, re.DOTALL)):
+        load_lfw_pairs(lfw)
+
+
+def test_absent_lfw_says_what_is_expected(tmp_path, lfw):
+    with pytest.raises(FileNotFoundError, match=r"fetch_lfw_pairs lays it out"):
+        load_lfw_pairs(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"lfw/? does not exist.*lfw/NAME"):
+        load_lfw_pairs(lfw, funneled=False)
+    with pytest.raises(ValueError, match="subset='dev'"):
+        load_lfw_pairs(lfw, "dev")
+
+
+def test_real_lfw_has_the_published_numbers(shared_data):
+    for subset, n_pairs, n_people in (("train", 2200, 2132), ("test", 1000, 963)):
+        pairs = load_lfw_pairs(shared_data, subset)
+        assert pairs.data.shape == (n_pairs, 2)
+        assert pairs.target.sum() == n_pairs / 2
+        assert len(np.unique(pairs.identities)) == n_people
