@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
@@ -78,26 +78,29 @@ def _in_bytes(face: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(face * np.float32(scale), dtype=np.float32)
 
 
-class BaseEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Base of the face embedders: (n, ...) to (n, d) and (n, 2, ...) to (n, 2, d), float32.
+class _FacesInFrames(TransformerMixin):
+    """What scikit-learn wraps: one value per face, in the frame that set_output asks for."""
 
-    A subclass sets `embedding_dim_` in `fit` and implements `_embed`, which turns one batch of
-    faces into vectors of any length; rows, pairs, failures and normalisation are dealt with here.
-    """
+    def transform(self, X, values):
+        return values
+
+
+class _TransformsRows(ABC):
+    """What scikit-learn does not wrap, because no frame holds the values of pairs."""
 
     def transform(self, X):
-        """Embed faces, or both faces of pairs.
+        """Transform faces, or both faces of pairs, each distinct photo of pairs once.
 
         Parameters
         ----------
         X : faces or pairs
-            Any rows that :func:`skface.images.check_images` accepts. For pairs each distinct
-            photo is decoded and embedded once.
+            Any rows that `fit` accepts.
 
         Returns
         -------
-        embeddings : ndarray of shape (n, d) or (n, 2, d), dtype float32
-            Vectors of length 1. A face that an earlier step did not find (all NaN) gives NaN.
+        values : ndarray of shape (n, ...) or (n, 2, ...)
+            One value per face. Vectors of faces come in a data frame if `set_output` asks for one;
+            the values of pairs are an array always.
 
         Raises
         ------
@@ -108,9 +111,61 @@ class BaseEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """
         check_is_fitted(self)
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        return self._embed_rows(self._check_rows(X))
+        rows = self._check_rows(X)
+        values = rows.regroup(self._transform_rows(rows))
+        return super().transform(X, values) if rows.arity == 1 else values
 
-    def _embed_rows(self, rows: Rows) -> np.ndarray:
+    def fit_transform(self, X, y=None):
+        """Fit to rows and transform them.
+
+        Parameters
+        ----------
+        X : faces or pairs
+            As in `fit`.
+        y : array-like of shape (n,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        values : ndarray of shape (n, ...) or (n, 2, ...)
+            As of `transform`.
+        """
+        return self.fit(X, y).transform(X)
+
+    @abstractmethod
+    def _check_rows(self, X) -> Rows:
+        """Decide what the rows of `X` are."""
+
+    @abstractmethod
+    def _transform_rows(self, rows: Rows) -> np.ndarray:
+        """Return one value per image of `rows`, (n * arity, ...)."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.string = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+class RowTransformer(_TransformsRows, _FacesInFrames):
+    """Base of transformers that give one value per face: (n, ...), and (n, 2, ...) for pairs.
+
+    A subclass has a parameter `batch_size`, decides what rows are in `_check_rows`, and works on
+    their images in `_transform_rows`.
+    """
+
+
+class BaseEmbedder(ClassNamePrefixFeaturesOutMixin, RowTransformer, BaseEstimator):
+    """Base of the face embedders: (n, ...) to (n, d) and (n, 2, ...) to (n, 2, d), float32.
+
+    A subclass sets `embedding_dim_` in `fit` and implements `_embed`, which turns one batch of
+    faces into vectors of any length; rows, pairs, failures and normalisation are dealt with here.
+    A face that an earlier step did not find (all NaN) gives NaN.
+    """
+
+    def _transform_rows(self, rows: Rows) -> np.ndarray:
         chosen, inverse = row_images(rows)
         vectors = np.full((len(chosen), self.embedding_dim_), np.nan, dtype=np.float32)
         place = 0
@@ -121,10 +176,9 @@ class BaseEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 vectors[place + np.array(found)] = _unit(values, rows, batch[found])
             place += len(batch)
         # every face distinct, as it is for plain faces: nothing to copy
-        return rows.regroup(vectors if len(chosen) == len(inverse) else vectors[inverse])
+        return vectors if len(chosen) == len(inverse) else vectors[inverse]
 
     def _check_rows(self, X) -> Rows:
-        """Decide what the rows of `X` are."""
         return check_images(X, image_shape=self.image_shape)
 
     @abstractmethod
@@ -137,10 +191,6 @@ class BaseEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.one_d_array = True
-        tags.input_tags.string = True
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 

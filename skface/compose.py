@@ -1,15 +1,18 @@
 """PerFace, which applies any transformer to faces of pairs, and make_face_verifier."""
 
+from collections.abc import Iterator
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import check_scalar, get_tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skface.align import FaceAligner
+from skface.base import RowTransformer
 from skface.embedding import FaceNetEmbedder
 from skface.images import Rows, check_images, iter_batches, vector_rows
 from skface.onnx import OnnxEmbedder
@@ -18,18 +21,42 @@ from skface.verification import PairVerifier
 from skface.weights import weights_info
 
 
-class PerFace(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+def _steps(transformer) -> Iterator[BaseEstimator]:
+    """Yield the transformer, or the steps of a pipeline, in turn."""
+    if not isinstance(transformer, Pipeline):
+        yield transformer
+        return
+    for _, step in transformer.steps:
+        if step is not None and not isinstance(step, str):  # "passthrough"
+            yield from _steps(step)
+
+
+def _takes_images(transformer) -> bool:
+    """Tell whether a transformer, or the first step of a pipeline, takes images as they are."""
+    return get_tags(next(_steps(transformer))).input_tags.three_d_array
+
+
+def _needs_targets(transformer) -> bool:
+    return any(get_tags(step).target_tags.required for step in _steps(transformer))
+
+
+def _names_its_features(per_face: "PerFace") -> bool:
+    return hasattr(getattr(per_face, "transformer_", per_face.transformer), "get_feature_names_out")
+
+
+class PerFace(MetaEstimatorMixin, RowTransformer, BaseEstimator):
     """Apply a per-face transformer to faces or to pairs, each distinct face once.
 
     scikit-learn's transformers know nothing of pairs, and refuse images; PerFace hands them one
     face per row and regroups what comes back. Faces go through in batches, so a whole pipeline
-    from photos to embeddings needs memory for one batch of photos only.
+    from photos to embeddings needs memory for one batch of photos only. A face that an earlier step
+    did not find (all NaN) is kept from the transformer, and its values are NaN.
 
     Parameters
     ----------
     transformer : transformer
         Any scikit-learn transformer or pipeline over faces. One that does not take images (a PCA)
-        receives them flattened, as floats in 0..1.
+        receives them flattened, as floats in 0..1 (float64 from files and integer pixels).
     batch_size : int, default=256
         Faces transformed at a time.
     image_shape : tuple (H, W) or (H, W, 3), default=None
@@ -39,6 +66,8 @@ class PerFace(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     ----------
     transformer_ : transformer
         The fitted clone.
+    output_shape_ : tuple of int
+        Shape of what it returns for one face.
 
     See Also
     --------
@@ -80,35 +109,49 @@ class PerFace(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         rows = self._check_rows(X)
         chosen, inverse = row_images(rows)
+        targets = self._targets(rows, y, chosen, inverse)
+        found = _found(rows, chosen)
+        if not found.any():
+            raise ValueError("X holds missing faces (NaN) only: there is nothing to fit to.")
+        faces = self._faces(rows, chosen[found])
         self.transformer_ = clone(self.transformer)
-        targets = y if rows.arity == 1 else self._identities(y, inverse, len(chosen))
-        self.transformer_.fit(self._faces(rows, chosen), targets)
+        self.transformer_.fit(faces, None if targets is None else targets[found])
+        self.output_shape_ = self._transform_faces(faces[:1]).shape[1:]
         return self
 
-    def transform(self, X):
-        """Transform every distinct face once.
+    @available_if(_names_its_features)
+    def get_feature_names_out(self, input_features=None):
+        """Name what comes out per face, as the transformer does.
 
         Parameters
         ----------
-        X : faces or pairs
-            As in `fit`.
+        input_features : array-like of str, default=None
+            Names of the features of one face.
 
         Returns
         -------
-        values : ndarray of shape (n, ...) or (n, 2, ...)
-            What the transformer returned per face, regrouped.
+        names : ndarray of str
+            One per column of the values of faces.
         """
         check_is_fitted(self)
-        rows = self._check_rows(X)
-        chosen, inverse = row_images(rows)
-        parts = [
-            self._transform_batch(self._faces(rows, batch))
-            for batch in np.array_split(chosen, -(-len(chosen) // self.batch_size))
-        ]
-        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return rows.regroup(values if rows.arity == 1 else values[inverse])
+        return self.transformer_.get_feature_names_out(input_features)
 
-    def _transform_batch(self, faces):
+    def _transform_rows(self, rows):
+        chosen, inverse = row_images(rows)
+        is_found = _found(rows, chosen)
+        found = chosen[is_found]
+        parts = [
+            self._transform_faces(self._faces(rows, found[start : start + self.batch_size]))
+            for start in range(0, len(found), self.batch_size)
+        ]
+        values = np.concatenate(parts) if parts else np.empty((0, *self.output_shape_), np.float32)
+        if len(found) < len(chosen):
+            dtype = np.result_type(values.dtype, np.float32)  # one that can hold NaN
+            given, values = values, np.full((len(chosen), *self.output_shape_), np.nan, dtype)
+            values[is_found] = given
+        return values if rows.arity == 1 else values[inverse]
+
+    def _transform_faces(self, faces):
         values = np.asarray(self.transformer_.transform(faces))
         if len(values) != len(faces):
             raise ValueError(
@@ -133,31 +176,30 @@ class PerFace(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         for _, faces in iter_batches(rows.images, indices, self.batch_size):
             for face in faces:
                 is_bytes = face.ndim == 3 and face.dtype == np.uint8
-                flat.append(np.ravel(face / np.float32(255) if is_bytes else face))
+                flat.append(np.ravel(face / 255 if is_bytes else face))
         return np.stack(flat)
 
-    def _identities(self, y, inverse, n_images):
-        if y is None or not get_tags(self.transformer).target_tags.required:
+    def _targets(self, rows, y, chosen, inverse):
+        """Return one target per chosen image, or None."""
+        if y is None or (rows.arity == 2 and not _needs_targets(self.transformer)):
             return None
         y = column_or_1d(y, warn=True)
+        if len(y) != rows.n_rows:
+            raise ValueError(f"y has {len(y)} labels, but X has {rows.n_rows} rows.")
+        if rows.arity == 1:
+            return y
         left, right = inverse.reshape(-1, 2).T
-        return identities_from_pairs(left, right, y == unique_labels(y)[-1], n_images)
+        return identities_from_pairs(left, right, y == unique_labels(y)[-1], len(chosen))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.required = get_tags(self.transformer).target_tags.required
-        tags.input_tags.one_d_array = True
-        tags.input_tags.string = True
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
+        tags.target_tags.required = _needs_targets(self.transformer)
         return tags
 
 
-def _takes_images(transformer) -> bool:
-    """Tell whether a transformer, or the first step of a pipeline, takes images as they are."""
-    while isinstance(transformer, Pipeline):
-        transformer = transformer.steps[0][1]
-    return get_tags(transformer).input_tags.three_d_array
+def _found(rows: Rows, chosen: np.ndarray) -> np.ndarray:
+    """Mark the images that are not known to be missing."""
+    return np.array([not rows.images.is_missing(i) for i in chosen])
 
 
 def make_face_verifier(

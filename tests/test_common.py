@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import PIL.Image
 import pytest
+import sklearn
 from sklearn.base import clone, is_classifier
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -227,10 +228,12 @@ def test_pickles_predict_identically(name, rows, build, tmp_path):
     X, y = rows_for(name, rows)
     estimator = build(name).fit(X, y)
     expected = output(estimator, X)
-    np.testing.assert_array_equal(output(pickle.loads(pickle.dumps(estimator)), X), expected)
     joblib.dump(estimator, tmp_path / "estimator.joblib")
-    again = joblib.load(tmp_path / "estimator.joblib", mmap_mode="r")
-    np.testing.assert_array_equal(output(again, X), expected)
+    from_file = joblib.load(tmp_path / "estimator.joblib", mmap_mode="r")
+    # the sums of a PCA may run in another order once its arrays have been copied
+    atol = 1e-10 if name == "PerFace" else 0
+    for again in (pickle.loads(pickle.dumps(estimator)), from_file):
+        np.testing.assert_allclose(output(again, X), expected, rtol=0, atol=atol)
 
 
 @every_estimator
@@ -316,11 +319,22 @@ def test_feature_names_and_pandas_output(name, build):
     X, y = rows_for(name, "faces")
     estimator = build(name).fit(X, y)
     names = estimator.get_feature_names_out()
-    prefix = type(estimator).__name__.lower()
+    prefix = "pca" if name == "PerFace" else type(estimator).__name__.lower()
     assert list(names[:2]) == [f"{prefix}0", f"{prefix}1"]
     frame = estimator.set_output(transform="pandas").transform(X)
     assert isinstance(frame, pandas.DataFrame)
     assert list(frame.columns) == list(names)
+
+
+@every_image_estimator
+def test_frames_as_global_output_leave_pairs_arrays(name, build):
+    X, y = rows_for(name)
+    expected = build(name).fit_transform(X, y)
+    with sklearn.config_context(transform_output="pandas"):
+        got = build(name).fit_transform(X, y)
+        make_pipeline(build(name)).set_output(transform="pandas")
+    assert isinstance(got, np.ndarray)
+    np.testing.assert_array_equal(got, expected)
 
 
 @every_image_estimator

@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from torch import nn
 
 from skface import FaceNetEmbedder, PairVerifier, PerFace, make_face_verifier, make_faces
 
@@ -51,12 +52,16 @@ def test_vectors_are_rows_too(faces):
     assert PerFace(StandardScaler()).fit_transform(vectors).shape == (20, 3)
 
 
+def tiny_network():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 8))
+
+
 def test_a_transformer_that_needs_targets_gets_recovered_identities(faces):
     genuine = [(i, i + 1) for i in range(19) if faces.target[i] == faces.target[i + 1]]
     impostor = [(i, i + 4) for i in range(16)]
     slots = np.array(genuine + impostor)
     same = np.repeat([1, 0], [len(genuine), len(impostor)])
-    embedder = FaceNetEmbedder(weights=None, max_epochs=1, random_state=0)
+    embedder = FaceNetEmbedder(tiny_network, None, max_epochs=1, random_state=0)
     got = PerFace(embedder).fit(faces.data[slots], same).transform(faces.data[slots])
     direct = embedder.fit(faces.data[slots], same).transform(faces.data[slots])
     np.testing.assert_allclose(got, direct, atol=1e-6)
@@ -85,6 +90,27 @@ def test_a_transformer_that_loses_rows_is_refused(faces):
     halved = FunctionTransformer(lambda X: X[::2])
     with pytest.raises(ValueError, match="rows"):
         PerFace(halved).fit(faces.data).transform(faces.data)
+
+
+def test_missing_faces_are_not_learnt_from_and_stay_missing(faces):
+    X = faces.data / 255
+    X[[2, 7]] = np.nan
+    found = np.delete(np.arange(20), [2, 7])
+    per_face = PerFace(StandardScaler(), batch_size=4).fit(X)
+    expected = StandardScaler().fit_transform(X[found].reshape(18, -1))
+    got = per_face.transform(X)
+    np.testing.assert_allclose(got[found], expected)
+    assert np.isnan(got[[2, 7]]).all()
+    nobody = per_face.transform(X[[[2, 7]]])
+    assert nobody.shape == (1, 2, 768)
+    assert np.isnan(nobody).all()
+    with pytest.raises(ValueError, match="missing faces"):
+        per_face.fit(X[[2, 7]])
+
+
+def test_targets_of_another_length_are_refused(faces):
+    with pytest.raises(ValueError, match="5 labels.*20 rows"):
+        PerFace(PCA(2)).fit(faces.data, faces.target[:5])
 
 
 def test_make_face_verifier_matches_crop_and_weights():
