@@ -339,7 +339,8 @@ def check_images(
     if hasattr(X, "to_numpy"):
         X = X.to_numpy()
     if isinstance(X, str | bytes | os.PathLike | PIL.Image.Image):
-        raise TypeError(f"X is a single image, not rows of images: pass [{X!r}].")
+        name = str(X) if isinstance(X, str) else X  # numpy's strings show their type
+        raise TypeError(f"X is a single image, not rows of images: pass [{name!r}].")
     if not isinstance(X, np.ndarray):
         X = _collect(X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "OUST":

@@ -352,8 +352,11 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
             self.input_ndim_ = max(ndim, 2)
         elif ndim > 1 and ndim != self.input_ndim_:
             kinds = {2: "scores (n_pairs, n_scores)", 3: "embeddings (n_pairs, 2, n_features)"}
+            # faces in place of pairs give one embedding per row, which looks like scores
+            way_out = " A single pair is [[left, right]]." if ndim == 2 else ""
             raise ValueError(
                 f"X holds {kinds[ndim]}, but PairVerifier was fitted on {kinds[self.input_ndim_]}."
+                f"{way_out}"
             )
         if ndim < 3:
             return validate_data(self, X, **rules)
@@ -374,7 +377,7 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
             )
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y holds one class only, {self.classes_[0]!r}: a threshold is learned from pairs "
+                f"y holds one class only, {self.classes_.tolist()[0]!r}: a threshold is learned from pairs "
                 "of the same and of different people."
             )
         return codes == 1
