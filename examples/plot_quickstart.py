@@ -17,10 +17,10 @@ import numpy as np
 
 from skface import make_faces, make_pairs
 
-faces = make_faces(n_identities=120, n_images_per_identity=10, image_size=48, random_state=0)
-train = faces.target < 60
-calibration = (faces.target >= 60) & (faces.target < 100)
-test = faces.target >= 100
+faces = make_faces(n_identities=180, n_images_per_identity=10, image_size=48, random_state=0)
+train = faces.target < 120
+calibration = (faces.target >= 120) & (faces.target < 160)
+test = faces.target >= 160
 
 
 def draw_pairs(group, random_state):
@@ -44,7 +44,7 @@ from sklearn.pipeline import make_pipeline
 
 from skface import FaceNetEmbedder, PairVerifier
 
-embedder = FaceNetEmbedder(backbone="small-resnet", weights=None, max_epochs=60, random_state=0)
+embedder = FaceNetEmbedder(backbone="small-resnet", weights=None, max_epochs=36, random_state=0)
 embedder.fit(faces.images[train], faces.target[train])
 
 pipe = make_pipeline(FrozenEstimator(embedder), PairVerifier())

@@ -59,9 +59,12 @@ GEOMETRIES = {
 
 # Landmarks gain from a first doubling of small photos; more only costs time.
 _MAX_ENLARGEMENT = 2.0
+_MIN_SIDE = 64
 _N_VALUES = 15  # of a face as YuNet reports it: x, y, width, height, five points, score
 # OpenCV's log level is one for the whole process; it is lowered for a moment, by one thread.
 _LOG_LEVEL = threading.Lock()
+_LOG_ERRORS = 2
+_OPENCV_LOG = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.10 has setLogLevel in cv2
 
 
 class FaceNotFoundError(ValueError):
@@ -140,8 +143,9 @@ class FaceAligner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         Least score of a face, from 0 to 1.
     detection_size : int, default=640
         Longer side, in pixels, that photos are scaled to before YuNet looks at them; small photos
-        are enlarged twice at most, which makes their landmarks more exact. Faces much larger than
-        300 pixels at this size are looked for at half of it. Faces of a few pixels need more.
+        are enlarged twice at most, which makes their landmarks more exact. If no face is found,
+        half this size is tried, since faces wider than some 600 pixels may be missed or mistaken.
+        Faces of a few pixels need more.
     on_failure : {"raise", "nan"}, default="raise"
         What to do with a photo without the face that is wanted: an error that names all of them,
         or a row of NaN and a warning. "nan" also accepts files that are missing or broken.
@@ -340,6 +344,7 @@ class FaceAligner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         `slots` are the places that a photo has among the images of `rows`.
         """
         chosen, inverse = row_images(rows)
+        slots = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
         detectors = threading.local()  # an OpenCV detector serves one thread at a time
 
         # Failures are returned as text: the traceback of an error would keep its photo in memory.
@@ -355,7 +360,7 @@ class FaceAligner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
                 detectors.detect = self._build_detector()
             try:
                 photo = _in_bytes(photo)
-                work(np.flatnonzero(inverse == place), photo, detectors.detect(photo))
+                work(slots[place], photo, detectors.detect(photo))
             except (FaceNotFoundError, cv2.error) as error:
                 return FaceNotFoundError, f"{name}: {error}"
 
@@ -452,13 +457,13 @@ class _YuNet:
     def __init__(self, model: np.ndarray, min_score: float, detection_size: int):
         with _LOG_LEVEL:
             # OpenCV 5 warns at every start that its new engine ignores the default target
-            level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+            level = _OPENCV_LOG.setLogLevel(_LOG_ERRORS)
             try:
                 self._net = cv2.FaceDetectorYN.create(
                     "onnx", model, np.empty(0, np.uint8), (64, 64), score_threshold=min_score
                 )
             finally:
-                cv2.utils.logging.setLogLevel(level)
+                _OPENCV_LOG.setLogLevel(level)
         self._detection_size = detection_size
 
     def __call__(self, photo: np.ndarray) -> np.ndarray:
@@ -470,8 +475,12 @@ class _YuNet:
     def _at_scale(self, photo: np.ndarray, scale: float) -> np.ndarray:
         resized = _resize(photo, scale)
         height, width = resized.shape[:2]
-        self._net.setInputSize((width, height))
-        faces = self._net.detect(cv2.cvtColor(resized, cv2.COLOR_RGB2BGR))[1]
+        bgr = cv2.cvtColor(resized, cv2.COLOR_RGB2BGR)
+        # of images narrower than this OpenCV 4 reads unset memory, and may report any face
+        below, right = max(0, _MIN_SIDE - height), max(0, _MIN_SIDE - width)
+        bgr = cv2.copyMakeBorder(bgr, 0, below, 0, right, cv2.BORDER_CONSTANT)
+        self._net.setInputSize(bgr.shape[1::-1])
+        faces = self._net.detect(bgr)[1]
         if faces is None:
             return np.empty((0, _N_VALUES))
         faces = faces.astype(np.float64)

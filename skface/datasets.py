@@ -245,8 +245,8 @@ def load_lfw_pairs(
     missing = [path for path in dict.fromkeys(paths.ravel()) if not os.path.isfile(path)]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} photos of {index} do not exist: {name_some(missing)}. The download is "
-            "incomplete; unpack it anew."
+            f"{len(missing)} photos of {index} do not exist: {', '.join(missing)}. The download "
+            "is incomplete; unpack it anew."
         )
     target = np.tile(np.repeat([1, 0], n_per_class), n_folds)
     folds = np.repeat(np.arange(n_folds), 2 * n_per_class) if subset == "10_folds" else None

@@ -7,6 +7,7 @@ is RGB. Anything else is an error that names the offending rows or files and the
 
 import hashlib
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -190,6 +191,7 @@ class _ItemImages(ImageSequence):
     def __init__(self, items: list, arity: int):
         self._items = items
         self._arity = arity
+        self._pil_lock = threading.Lock()  # one image in two rows must not be loaded twice at once
 
     def __len__(self):
         return len(self._items)
@@ -201,7 +203,8 @@ class _ItemImages(ImageSequence):
         if isinstance(item, PIL.Image.Image):
             try:
                 _refuse_bomb(item)
-                return _to_rgb(item)
+                with self._pil_lock:
+                    return _to_rgb(item)
             except (OSError, ImageError) as error:
                 raise ImageError(f"{self.name(i)}: {error}") from error
         return _as_rgb(item)
@@ -554,7 +557,7 @@ def _check_items(items: list, arity: int, check_files: bool) -> None:
         missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
             raise FileNotFoundError(
-                f"{len(missing)} of {len(paths)} image files do not exist: {name_some(missing)}. "
+                f"{len(missing)} of {len(paths)} image files do not exist: {', '.join(missing)}. "
                 f"Relative paths start at the working directory."
             )
 
@@ -606,6 +609,6 @@ def iter_batches(
             # else: keep reading, so that the error names every bad file and not only the first
     if failures:
         raise ImageError(
-            f"{len(failures)} of {len(indices)} images cannot be read: {name_some(failures)} "
+            f"{len(failures)} of {len(indices)} images cannot be read: {' '.join(failures)} "
             "Remove or replace them, or align photos with FaceAligner(on_failure='nan')."
         )

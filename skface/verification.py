@@ -376,9 +376,10 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
                 f"{len(self.classes_)} classes, {name_some(self.classes_.tolist())}."
             )
         if len(self.classes_) < 2:
+            (label,) = self.classes_.tolist()
             raise ValueError(
-                f"y holds one class only, {self.classes_.tolist()[0]!r}: a threshold is learned from pairs "
-                "of the same and of different people."
+                f"y holds one class only, {label!r}: a threshold is learned from pairs of the same "
+                "and of different people."
             )
         return codes == 1
 

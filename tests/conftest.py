@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 _BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
 
@@ -37,6 +38,8 @@ def _offline(monkeypatch):
 def skface_home(shared_weights, monkeypatch):
     """Let registered weights be found in the shared folder."""
     monkeypatch.setenv("SKFACE_HOME", str(shared_weights))
+    # joblib's workers have the environment of the test that started them
+    get_reusable_executor().shutdown(wait=True)
     return shared_weights
 
 
