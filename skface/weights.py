@@ -15,10 +15,13 @@ import hashlib
 import logging
 import os
 import pickle
+import struct
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -300,12 +303,12 @@ def fetch_weights(name: str, *, sha256: str | None = None) -> tuple[Path, ...]:
             f"backbone={entry.backbone!r}."
         )
     home = _home()
-    if home is not None and any((home / file.filename).is_file() for file in files):
+    if home is not None and any(os.path.lexists(home / file.filename) for file in files):
         # files that belong together, as .xml and .bin do, are taken from one folder
         for file in files:
             problem = _problem(home / file.filename, file)
             if problem:
-                raise WeightsError(f"{home / file.filename}: {problem}. {_advice(file)}")
+                raise WeightsError(f"{home / file.filename} {problem}. {_advice(file)}")
         return tuple(home / file.filename for file in files)
     folder = platformdirs.user_cache_path("skface")
     for file in files:
@@ -340,54 +343,71 @@ def load_state(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: expected .pt, .pth or .safetensors, not {path.suffix!r}.")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist.")
-    return _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
+    state = _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
+    return {name: _to_numpy(path, name, tensor) for name, tensor in state.items()}
 
 
-def _load_safetensors(path: Path) -> dict[str, np.ndarray]:
+def _load_safetensors(path: Path) -> dict[str, Any]:
     import safetensors
-    from safetensors.numpy import load_file
+    from safetensors.torch import load_file  # numpy's has no bfloat16
 
     try:
         return load_file(path)
-    # number formats that numpy lacks are reported as unknown keys or types
-    except (safetensors.SafetensorError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no safetensors file that numpy can hold: {error}.") from error
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as safetensors: {error}.") from error
 
 
-def _load_torch(path: Path) -> dict[str, np.ndarray]:
+def _load_torch(path: Path) -> dict[str, Any]:
     import torch
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} is no state dict: loading it would run code from the file, which skface never "
-            "does. Save tensors only, torch.save(network.state_dict(), path), or convert it to "
-            ".safetensors."
+            f"{path} cannot be read as a state dict: it is broken, or it holds more than tensors, "
+            "and loading those could run code from the file, which skface never does. Save tensors "
+            "only, torch.save(network.state_dict(), path), or convert it to .safetensors."
         ) from error
     # torch reports truncated and foreign files through all of these
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        struct.error,
+    ) as error:
         raise ValueError(f"{path} cannot be read as a state dict: {error}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}, not a state dict.")
-    odd = [key for key, value in state.items() if not isinstance(value, torch.Tensor)]
+    odd = [
+        key
+        for key, value in state.items()
+        if not (isinstance(key, str) and isinstance(value, torch.Tensor))
+    ]
     if odd:
         raise ValueError(
-            f"{path} is no plain state dict: {name_some(map(repr, odd))} are no tensors. Save the "
-            "state dict alone."
+            f"{path} is no plain state dict of tensors by name: see {name_some(map(repr, odd))}. "
+            "Save the state dict alone."
         )
-    return {name: _to_numpy(tensor) for name, tensor in state.items()}
+    return state
 
 
-def _to_numpy(tensor) -> np.ndarray:
-    # numpy has no bfloat16
-    is_brain_float = str(tensor.dtype) == "torch.bfloat16"
-    return (tensor.float() if is_brain_float else tensor).detach().numpy()
+def _to_numpy(path: Path, name: str, tensor: Any) -> np.ndarray:
+    try:
+        # numpy has no bfloat16
+        wide = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+        return wide.detach().numpy().copy()  # which does not depend on the file
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{path} holds {name!r}, which is no plain array: {error}") from error
 
 
 def _home() -> Path | None:
     home = os.environ.get("SKFACE_HOME")
-    return Path(home).expanduser() if home else None
+    return Path(os.path.expanduser(home)) if home else None
 
 
 def _is_offline() -> bool:
@@ -409,12 +429,14 @@ def _with_hash(entry: WeightsEntry, file: WeightsFile, sha256: str) -> WeightsFi
 
 def _problem(path: Path, file: WeightsFile) -> str | None:
     """Say what is wrong with a file on disk; None if it is what was published."""
-    if not path.is_file():
-        return "not there"
-    size = path.stat().st_size
+    try:
+        size, found = path.stat().st_size, _sha256(path)
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
     if file.size is not None and size != file.size:
-        return f"has {size:,} bytes instead of {file.size:,}, SHA-256 {_sha256(path)}"
-    found = _sha256(path)
+        return f"has {size:,} bytes instead of {file.size:,}, SHA-256 {found}"
     return None if found == file.sha256 else f"has SHA-256 {found} instead of {file.sha256}"
 
 
@@ -439,7 +461,8 @@ def _advice(file: WeightsFile) -> str:
 
 
 def _download(entry: WeightsEntry, file: WeightsFile, folder: Path, problem: str) -> None:
-    place = f"weights={entry.name!r}: {folder / file.filename} {_is(problem)}"
+    """Download into a temporary folder; move the file into place once it is what was published."""
+    place = f"weights={entry.name!r}: {folder / file.filename} {problem}"
     if _is_offline():
         raise WeightsError(
             f"{place}, and SKFACE_OFFLINE={os.environ['SKFACE_OFFLINE']} forbids to download it. "
@@ -447,24 +470,29 @@ def _download(entry: WeightsEntry, file: WeightsFile, folder: Path, problem: str
         )
     import pooch
 
-    _log.info(
-        "Downloading %s to %s; licence: %s; source: %s.",
+    # a warning, because it is shown where no logging is set up: the user is to see the licence
+    _log.warning(
+        "Downloading weights %r from %s to %s. Licence: %s. Source: %s. Training data: %s.",
+        entry.name,
         file.url,
         folder,
         entry.licence,
         entry.source,
+        entry.training_data,
     )
     try:
-        # into a temporary file, which is moved into place once its hash is right
-        pooch.retrieve(file.url, f"sha256:{file.sha256}", fname=file.filename, path=folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            path = Path(temporary) / file.filename
+            pooch.HTTPDownloader()(file.url, str(path), None)
+            received = _problem(path, file)
+            if received:
+                raise ValueError(f"what was received {received}.")
+            path.replace(folder / file.filename)
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{place}, and downloading it failed: {error} {_advice(file)}"
         ) from error
-
-
-def _is(problem: str) -> str:
-    return "is not there" if problem == "not there" else problem
 
 
 def _describe(entry: WeightsEntry) -> str:
