@@ -17,10 +17,10 @@ import numpy as np
 
 from skface import make_faces, make_pairs
 
-faces = make_faces(n_identities=180, n_images_per_identity=10, image_size=48, random_state=0)
-train = faces.target < 120
-calibration = (faces.target >= 120) & (faces.target < 160)
-test = faces.target >= 160
+faces = make_faces(n_identities=210, n_images_per_identity=10, image_size=48, random_state=0)
+train = faces.target < 150
+calibration = (faces.target >= 150) & (faces.target < 190)
+test = faces.target >= 190
 
 
 def draw_pairs(group, random_state):
