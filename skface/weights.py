@@ -300,7 +300,7 @@ def fetch_weights(name: str, *, sha256: str | None = None) -> tuple[Path, ...]:
             "and nothing is loaded unverified. Get its hash from somebody you trust, and pass it: "
             f"fetch_weights({name!r}, sha256=...), or python -m skface.weights fetch {name} "
             f"--sha256 ...; then pass the path that this returns as weights, with "
-            f"backbone={entry.backbone!r}."
+            f"backbone={entry.backbone!r}, after FaceAligner({name!r})."
         )
     home = _home()
     if home is not None and any(os.path.lexists(home / file.filename) for file in files):
@@ -308,7 +308,9 @@ def fetch_weights(name: str, *, sha256: str | None = None) -> tuple[Path, ...]:
         for file in files:
             problem = _problem(home / file.filename, file)
             if problem:
-                raise WeightsError(f"{home / file.filename} {problem}. {_advice(file)}")
+                raise WeightsError(
+                    f"weights={name!r}: {home / file.filename} {problem}. {_advice(file)}"
+                )
         return tuple(home / file.filename for file in files)
     folder = platformdirs.user_cache_path("skface")
     for file in files:
@@ -491,7 +493,7 @@ def _download(entry: WeightsEntry, file: WeightsFile, folder: Path, problem: str
             path.replace(folder / file.filename)
     except (OSError, ValueError) as error:
         raise WeightsError(
-            f"{place}, and downloading it failed: {error} {_advice(file)}"
+            f"{place}, and downloading it failed: {str(error).rstrip('.')}. {_advice(file)}"
         ) from error
 
 

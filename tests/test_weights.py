@@ -185,22 +185,26 @@ def test_files_that_belong_together_come_from_one_folder(site, home, cache):
 
 
 def test_a_download_is_moved_into_place_when_it_is_complete(site, cache):
-    seen = []
-    site.midway = lambda: seen.append((cache / "toy.pt").exists())
+    depths = []  # of the files in the cache, while one arrives beside its place
+    site.midway = lambda: depths.extend(
+        len(path.relative_to(cache).parts) for path in cache.rglob("*") if path.is_file()
+    )
     assert fetch_weights("toy") == (cache / "toy.pt",)
-    assert seen == [False]
+    assert depths == [2]
     assert contents(cache) == {"toy.pt": FILES["toy.pt"]}
     fetch_weights("toy")
     assert site.requests == ["/toy.pt"]
 
 
 @pytest.mark.parametrize("content", [b"", FILES["toy.pt"][:-1], FILES["toy.pt"].upper()])
-def test_a_wrong_file_in_the_cache_is_fetched_again(content, site, cache):
+def test_a_wrong_file_in_the_cache_is_replaced_and_never_written_to(content, site, cache, tmp_path):
     put(cache, "toy.pt", content=content)
+    (tmp_path / "held").hardlink_to(cache / "toy.pt")
     seen = []
     site.midway = lambda: seen.append((cache / "toy.pt").read_bytes())
     fetch_weights("toy")
     assert seen == [content]
+    assert (tmp_path / "held").read_bytes() == content
     assert contents(cache) == {"toy.pt": FILES["toy.pt"]}
 
 
@@ -425,7 +429,7 @@ class Malice:
 
 
 def pickled(malice):
-    return pickle.dumps({"weight": malice})
+    return pickle.dumps({"weight": malice}, protocol=2)
 
 
 def torch_saved(malice, **options):
