@@ -224,7 +224,7 @@ def make_face_verifier(
     Raises
     ------
     ValueError
-        If `weights` are not registered embedder weights.
+        If `weights` are not registered embedder weights, or `far` is given without its criterion.
 
     Examples
     --------
@@ -233,6 +233,11 @@ def make_face_verifier(
     >>> list(pipe.named_steps)
     ['facealigner', 'facenetembedder', 'pairverifier']
     """
+    if far is not None and criterion != "far":
+        raise ValueError(
+            f"far={far!r} goes with criterion='far', but criterion={criterion!r}: set "
+            "criterion='far', or leave far out."
+        )
     entry = weights_info(weights)
     if entry.kind != "embedder":
         raise ValueError(f"weights={weights!r} are a {entry.kind}, not an embedder.")

@@ -21,12 +21,13 @@ from skface.metrics import far_frr_curve, rate_interval, threshold_at_far
 _CRITERIA = ("accuracy", "balanced_accuracy", "f1", "eer", "far", "cost")
 _METRICS = ("cosine", "euclidean", "sqeuclidean")
 _CALIBRATIONS = ("sigmoid", "isotonic")
+_MOST_SCORES = 32  # per pair; more look like embeddings of faces
 _BLOCK_VALUES = 2**20  # embedding values that are converted to float64 at a time
 
 
 def _is_calibrated(verifier: "PairVerifier") -> bool:
     """Tell whether `verifier` has probabilities to give."""
-    if verifier.calibration is None:
+    if getattr(verifier, "calibrator_", verifier.calibration) is None:
         raise AttributeError("PairVerifier(calibration=None) learns no probabilities.")
     return True
 
@@ -60,12 +61,15 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
         How scores become log-likelihood ratios: linearly, or by any increasing function (which
         wants a thousand pairs or more). None leaves out `predict_proba`.
     prior : float, default=None
-        Prior probability of "same", in (0, 1), that `predict_proba` assumes. None takes the one
-        for which `threshold_` is the Bayes decision, so that a probability above 0.5 and the
-        prediction "same" go together.
+        Prior probability of "same", in (0, 1), that `predict_proba` assumes: the share of same
+        pairs that you expect. None takes the one for which a learned `threshold_` is the Bayes
+        decision, so that a probability above 0.5 and the prediction "same" go together; with a
+        given `threshold`, the share of same pairs in training.
 
     Attributes
     ----------
+    metric_ : str or callable
+        The metric in use.
     classes_ : ndarray of shape (2,)
         The two labels sorted; the last one means "same" (0/1, False/True, "different"/"same").
     threshold_ : float
@@ -112,11 +116,11 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
     needs a prior besides. A threshold implies one: whoever accepts only what is 500 times more
     likely for the same than for different people acts as if 1 pair in 501 were the same, and that
     is the default, for which `predict_proba` and `predict` agree (on a flat step of "isotonic" that
-    holds the threshold, all probabilities are 0.5). Set `prior` to the share of same
+    holds the threshold, all probabilities are 0.5). With ``criterion="far"`` such probabilities are
+    low: they are those of a world in which same pairs are rare. Set `prior` to the share of same
     pairs that you expect to get probabilities for that share; then 0.5 need not be where `predict`
-    decides, most of all with ``criterion="far"``. The targets are Platt's ``(n + 1) / (n + 2)``
-    and ``1 / (n + 2)`` in place of 1 and 0, so that probabilities stay finite where the scores
-    separate the classes perfectly.
+    decides. The targets are Platt's ``(n + 1) / (n + 2)`` and ``1 / (n + 2)`` in place of 1 and 0,
+    so that probabilities stay finite where the scores separate the classes perfectly.
 
     References
     ----------
@@ -181,10 +185,11 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
         Warns
         -----
         UserWarning
-            If there are too few different pairs for `far`, or larger scores go with different
-            people.
+            If there are too few different pairs for `far`, if larger scores go with different
+            people, or if X has so many scores per pair that they seem to be embeddings.
         """
         self._check_parameters()
+        self.metric_ = self.metric
         y = validate_data(self, y=y)  # before X, because it forgets feature names
         X = self._check_pairs(X, reset=True)
         check_consistent_length(X, y)
@@ -194,6 +199,14 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
         self.fusion_ = None
         used = (weight > 0) & _is_complete(X)
         self._check_both_classes(same[used], len(y))
+        if X.ndim == 2 and X.shape[1] > _MOST_SCORES:
+            warnings.warn(
+                f"X of shape {X.shape} is taken as {X.shape[1]} scores per pair. If these are "
+                "embeddings of faces, give pairs of them, (n_pairs, 2, n_features): the rows of a "
+                "pipeline have to be pairs, such as [[left, right]].",
+                UserWarning,
+                stacklevel=2,
+            )
         if X.ndim == 2 and X.shape[1] > 1:
             self.fusion_ = _fit_fusion(X[used], same[used], weight[used])
         score = self._score(X)
@@ -202,16 +215,13 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
         self._check_both_classes(same[used], len(y))
 
         compared = same[used], score[used], weight[used]
+        self._warn_if_reversed(*compared)
         self.threshold_ = self._choose_threshold(*compared)
         self.operating_point_ = self._describe(*compared, n_failures=weight[failed].sum())
         self.calibrator_ = None
         if self.calibration is not None:
             self.calibrator_ = _fit_calibrator(self.calibration, *compared)
-            self.calibrator_.prior_log_odds = float(
-                -_calibrate(self.calibrator_, self.threshold_)
-                if self.prior is None
-                else logit(self.prior)
-            )
+            self.calibrator_.prior_log_odds = self._choose_prior(*compared)
         return self
 
     def score_pairs(self, X: Any) -> np.ndarray:
@@ -402,18 +412,18 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
             return (X * self.fusion_.coef).sum(axis=1) + self.fusion_.intercept
         score = np.full(len(X), np.nan)
         rows = np.flatnonzero(_is_complete(X))
-        if callable(self.metric):
-            score[rows] = _call_metric(self.metric, X if len(rows) == len(X) else X[rows])
+        if callable(self.metric_):
+            score[rows] = _call_metric(self.metric_, X if len(rows) == len(X) else X[rows])
             return score
         step = max(1, _BLOCK_VALUES // X.shape[2])
         for block in (rows[start : start + step] for start in range(0, len(rows), step)):
             pairs = X[block].astype(np.float64, copy=False)
-            if self.metric == "cosine":
+            if self.metric_ == "cosine":
                 score[block] = _cosine(pairs, block)
             else:
                 difference = pairs[:, 0] - pairs[:, 1]
                 squared = np.einsum("ij,ij->i", difference, difference)
-                score[block] = -squared if self.metric == "sqeuclidean" else -np.sqrt(squared)
+                score[block] = -squared if self.metric_ == "sqeuclidean" else -np.sqrt(squared)
         return score
 
     def _choose_threshold(self, same: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
@@ -443,6 +453,29 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
             "cost": lambda: _relative_cost(fmr, fnmr, *self.cost),
         }[self.criterion]()
         return _middle_of_widest_gap(thresholds, np.flatnonzero(loss <= loss.min() + 1e-12))
+
+    def _warn_if_reversed(self, same: np.ndarray, score: np.ndarray, weight: np.ndarray) -> None:
+        """Warn if the scores of same pairs are not the larger ones."""
+        genuine, impostor = (
+            np.average(score[kind], weights=weight[kind]) for kind in (same, ~same)
+        )
+        if genuine <= impostor:
+            different, label = self.classes_.tolist()
+            warnings.warn(
+                f"Larger scores do not go with {label!r}, which means the same person because it "
+                f"comes after {different!r} in sorted order. Is the score a distance, or are the "
+                "labels swapped?",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _choose_prior(self, same: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
+        """Return the log-odds of "same" before the score is known."""
+        if self.prior is not None:
+            return float(logit(self.prior))
+        if self.threshold is not None:  # it may have been chosen for any reason
+            return float(np.log(weight[same].sum() / weight[~same].sum()))
+        return float(-_calibrate(self.calibrator_, self.threshold_))
 
     def _describe(
         self, same: np.ndarray, score: np.ndarray, weight: np.ndarray, *, n_failures: float
@@ -609,13 +642,7 @@ def _fit_calibrator(kind: str, same: np.ndarray, score: np.ndarray, weight: np.n
         )
         slope = float(regression.coef_[0, 0] / spread)
         intercept = float(regression.intercept_[0] - slope * mean)
-    if slope <= 0:
-        warnings.warn(
-            "Larger scores do not go with the same person, so every probability is 0.5. Is the "
-            "score a distance, or are the labels swapped?",
-            UserWarning,
-            stacklevel=3,
-        )
+    if slope <= 0:  # scores that say nothing, or the opposite
         slope = intercept = 0.0
     return Bunch(kind=kind, slope=slope, intercept=intercept)
 

@@ -125,3 +125,5 @@ def test_make_face_verifier_matches_crop_and_weights():
         make_face_verifier("yunet")
     with pytest.raises(ValueError, match="nobody"):
         make_face_verifier("nobody")
+    with pytest.raises(ValueError, match="far=0.01 goes with criterion='far'"):
+        make_face_verifier(far=1e-2)

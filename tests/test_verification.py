@@ -234,11 +234,39 @@ def test_perfect_separation_keeps_probabilities_inside(calibration):
     assert np.all(np.diff(probability[:, 1]) >= 0)
 
 
-def test_distances_in_place_of_similarities_are_warned_about():
+def test_a_given_threshold_leaves_probabilities_those_of_the_training_pairs():
+    X, y = scored(2000)
+    few = np.r_[np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:200]]
+    verifier = PairVerifier(threshold=4.0).fit(X[few], y[few])
+    probability = verifier.predict_proba(X[few])[:, 1]
+    assert probability.mean() == pytest.approx(y[few].mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("calibration", ["sigmoid", "isotonic", None])
+def test_distances_and_swapped_labels_are_warned_about(calibration):
     X, y = scored()
     with pytest.warns(UserWarning, match="distance"):
-        verifier = PairVerifier(prior=0.5).fit(-X, y)
-    assert set(verifier.predict_proba(X)[:, 1]) == {0.5}
+        verifier = PairVerifier(prior=0.5, calibration=calibration).fit(-X, y)
+    if calibration == "sigmoid":
+        assert set(verifier.predict_proba(X)[:, 1]) == {0.5}
+    with pytest.warns(UserWarning, match="'impostor', which means the same.*after 'genuine'"):
+        PairVerifier(calibration=calibration).fit(X, np.where(y == 1, "genuine", "impostor"))
+
+
+def test_faces_in_place_of_pairs_are_warned_about():
+    X, y = embedded(d=40)
+    with pytest.warns(UserWarning, match="40 scores per pair.*pairs"):
+        PairVerifier().fit(X[:, 0], y)
+
+
+def test_parameters_that_change_after_fit_wait_for_the_next_fit():
+    X, y = embedded()
+    verifier = PairVerifier(calibration=None).fit(X, y)
+    expected = verifier.decision_function(X)
+    verifier.set_params(metric="euclidean", calibration="sigmoid")
+    np.testing.assert_array_equal(verifier.decision_function(X), expected)
+    assert not hasattr(verifier, "predict_proba")
+    assert hasattr(verifier.fit(X, y), "predict_proba")
 
 
 def test_without_calibration_there_are_no_probabilities():
