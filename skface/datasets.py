@@ -18,6 +18,7 @@ from sklearn.utils import Bunch, check_random_state, check_scalar
 
 from skface._cartoon import draw_faces
 from skface._validation import check_option, name_some
+from skface.images import formats
 
 # Index file of each subset of LFW, under the names that sklearn.datasets.fetch_lfw_pairs gives it.
 _LFW_INDEX = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds": "pairs.txt"}
@@ -265,8 +266,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _is_photo(path: Path) -> bool:
-    formats = PIL.Image.registered_extensions()  # some can be written only
-    return formats.get(path.suffix.lower()) in PIL.Image.OPEN
+    return PIL.Image.registered_extensions().get(path.suffix.lower()) in formats()
 
 
 def _read_lfw_index(path: Path) -> tuple[int, int, list[tuple[str, int, str, int]]]:

@@ -5,10 +5,12 @@ and a face is a path, a PIL image or an array of pixels: integers mean 0..255, f
 is RGB. Anything else is an error that names the offending rows or files and the way out.
 """
 
+import functools
 import hashlib
 import os
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ _FLOAT_SLACK = 1e-6
 # Rows whose pixels are checked at a time: bounds the memory of the check, not its result.
 _CHECK_BYTES = 64 * 2**20
 
+# Pillow goes by content, not by name, and would start Ghostscript for an EPS that is named .jpg.
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
 _ACCEPTED = (
     "faces as (n, H, W, 3) RGB, (n, H, W) grey, or a list, Series or 1-D array of paths, PIL "
     "images or arrays; pairs as (n, 2, H, W, 3), (n, 2, H, W), or an (n, 2) array or two-column "
@@ -37,6 +42,13 @@ class ImageError(ValueError):
     """An image that cannot be read, decoded or understood; the message names the file or row."""
 
 
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Name the formats that are read, as Pillow calls them."""
+    PIL.Image.init()  # registers what this build of Pillow has
+    return tuple(name for name in _FORMATS if name in PIL.Image.OPEN)
+
+
 def decode(source: str | os.PathLike | BinaryIO) -> np.ndarray:
     """Decode an image file to RGB.
 
@@ -46,7 +58,7 @@ def decode(source: str | os.PathLike | BinaryIO) -> np.ndarray:
     Parameters
     ----------
     source : path or binary file object
-        Any format that Pillow reads.
+        A picture in a format that Pillow reads by itself, such as JPEG, PNG, TIFF, WebP or PGM.
 
     Returns
     -------
@@ -62,7 +74,7 @@ def decode(source: str | os.PathLike | BinaryIO) -> np.ndarray:
         more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` (a decompression bomb).
     """
     try:
-        with PIL.Image.open(source) as image:
+        with PIL.Image.open(source, formats=formats()) as image:
             _refuse_bomb(image)
             return _to_rgb(image)
     except FileNotFoundError:
@@ -105,9 +117,10 @@ def _to_rgb(image: PIL.Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):
         # "I;16" from PNG and TIFF, "I" from 16-bit PGM; Pillow's own conversion would clip at 255.
         pixels = np.asarray(image)
-        if pixels.min() < 0 or pixels.max() > 65535:
+        if image.mode == "I" and (pixels.min() < 0 or not 255 < pixels.max() <= 65535):
             raise ImageError(
-                "32-bit integers have no known pixel range; save it with 8 or 16 bits."
+                f"32-bit integers from {pixels.min()} to {pixels.max()} have no known pixel range; "
+                "save it with 8 or 16 bits."
             )
         return np.repeat((pixels >> 8).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode == "F":
@@ -149,7 +162,7 @@ class ImageSequence(Sequence, ABC):
 
 
 class _ArrayImages(ImageSequence):
-    """Images in one array (n, H, W[, 3]), never copied."""
+    """Images in one array (n, H, W[, 3])."""
 
     def __init__(self, array: np.ndarray, arity: int):
         self._array = array
@@ -205,7 +218,7 @@ class _ItemImages(ImageSequence):
                 _refuse_bomb(item)
                 with self._pil_lock:
                     return _to_rgb(item)
-            except (OSError, ImageError) as error:
+            except (OSError, ValueError, SyntaxError) as error:
                 raise ImageError(f"{self.name(i)}: {error}") from error
         return _as_rgb(item)
 
@@ -223,7 +236,7 @@ class _ItemImages(ImageSequence):
         if _is_path(item):
             return os.fspath(item)
         if isinstance(item, PIL.Image.Image):
-            return _content_key(np.asarray(item.convert("RGBA")), item.mode)
+            return id(item)  # of pictures that are decoded when needed, the same object is enough
         return _content_key(item)
 
     def name(self, i):
@@ -380,10 +393,11 @@ def _collect(X: Any) -> np.ndarray | tuple[list, int]:
         return [image for row in X for image in row], 2
     kinds = [(_is_image(row), _is_image_pair(row)) for row in X]
     if any(_is_path(row) or isinstance(row, PIL.Image.Image) or _is_image_pair(row) for row in X):
-        odd = [i for i, kind in enumerate(kinds) if kind != max(kinds, key=kinds.count)]
+        ((usual, _),) = Counter(kinds).most_common(1)
+        odd = [i for i, kind in enumerate(kinds) if kind != usual]
         raise TypeError(
             f"X mixes single images, pairs and other things: rows {name_some(odd)} differ from the "
-            f"rest. Accepted: {_ACCEPTED}."
+            f"rest, the first of them being {X[odd[0]]!r}. Accepted: {_ACCEPTED}."
         )
     try:
         return np.asarray(X)

@@ -228,6 +228,36 @@ def test_decode_refuses_bombs_and_floats(tmp_path, monkeypatch):
         decode(floats)
 
 
+def test_32_bit_integers_without_a_known_range_are_refused(tmp_path):
+    for top in (200, 70_000):
+        pixels = np.full((4, 4), top, dtype=np.int32)
+        with pytest.raises(ImageError, match=rf"photo\.tif.*{top}.*range"):
+            decode(saved(tmp_path, PIL.Image.fromarray(pixels), "photo.tif"))
+
+
+def test_formats_that_need_other_programs_are_refused(tmp_path):
+    path = saved(tmp_path, PIL.Image.fromarray(RGB[0]), "photo.eps")
+    with pytest.raises(ImageError, match=r"photo\.eps: not a readable image"):
+        decode(path)
+
+
+def test_pil_images_of_any_mode_are_told_apart():
+    deep = [np.full((10, 8), value, dtype=np.uint16) for value in (600, 40_000)]
+    images = [PIL.Image.fromarray(pixels) for pixels in deep]
+    turned = PIL.Image.fromarray(RGB[0])
+    turned.getexif()[0x0112] = 6
+    for pair in (images, [PIL.Image.fromarray(RGB[0]), turned]):
+        sequence = check_images([pair, pair[::-1]]).images
+        assert not np.array_equal(sequence[0], sequence[1])
+        assert sequence.key(0) == sequence.key(3) != sequence.key(1)
+
+
+def test_one_odd_row_among_many_is_named_at_once():
+    paths = ["face.jpg"] * 20_000 + [None]
+    with pytest.raises(TypeError, match="rows 20000 differ.*None"):
+        check_images(paths)
+
+
 def test_keys_tell_images_apart(files):
     rows = check_images([files[0], files[1], files[0]])
     assert rows.images.key(0) == rows.images.key(2) != rows.images.key(1)
