@@ -1,6 +1,7 @@
 """What embedders share: rows in, one forward pass per distinct face, rows out."""
 
 import os
+import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from skface.pairs import row_images
 # A network or session that runs is rebuilt from fitted arrays once per process and estimator. It
 # never sits on the estimator, so that pickles, clones and copies hold data only.
 _LIVE: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_LIVE_LOCK = threading.RLock()
 
 
 def live(estimator: BaseEstimator, token: object, build: Callable[[], Any]) -> Any:
@@ -26,11 +28,12 @@ def live(estimator: BaseEstimator, token: object, build: Callable[[], Any]) -> A
 
     Forked processes build their own: threads and devices do not survive a fork.
     """
-    kept = _LIVE.get(estimator)
-    if kept is None or kept[0] is not token or kept[1] != os.getpid():
-        kept = (token, os.getpid(), build())
-        _LIVE[estimator] = kept
-    return kept[2]
+    with _LIVE_LOCK:
+        kept = _LIVE.get(estimator)
+        if kept is None or kept[0] is not token or kept[1] != os.getpid():
+            kept = (token, os.getpid(), build())
+            _LIVE[estimator] = kept
+        return kept[2]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from skface.base import BaseEmbedder, Preprocessing, live
 from skface.images import Rows, iter_batches, vector_rows
 from skface.nn.augment import augment
 from skface.nn.backbones import BACKBONES, get_backbone, load_retail0095_ir
+from skface.nn.rng import private_global_rng
 from skface.nn.training import train_embedder
 from skface.pairs import identities_from_pairs, row_images
 from skface.weights import REGISTRY, fetch_weights, load_state, weights_info
@@ -306,8 +307,7 @@ class FaceNetEmbedder(BaseEmbedder):
 
     def _build(self, state, seed=0):
         """Build the network, with given weights or, seeded, with random ones."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with private_global_rng(seed):
             if callable(self.backbone_):
                 module = self.backbone_()
             else:

@@ -1,6 +1,7 @@
 """OnnxEmbedder: the embedder contract for ONNX and OpenVINO files."""
 
 import importlib.util
+import threading
 from numbers import Integral
 from pathlib import Path
 
@@ -253,10 +254,13 @@ class _OpenVinoSession(_Session):
         self._compiled = core.compile_model(
             network, "CPU", {"INFERENCE_PRECISION_HINT": openvino.Type.f32}
         )
+        self._requests = threading.local()  # one serves one thread at a time
 
     def _run(self, batch):
+        if not hasattr(self._requests, "own"):
+            self._requests.own = self._compiled.create_infer_request()
         # the result is a view of memory that the next call overwrites
-        return self._compiled(batch)[0].copy()
+        return self._requests.own.infer(batch)[0].copy()
 
 
 def _choose_runtime(runtime, path):

@@ -4,6 +4,7 @@ import pickle
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -102,6 +103,20 @@ def test_training_leaves_global_random_states_alone(faces):
     FaceNetEmbedder(weights=None, max_epochs=1, random_state=0).fit(faces.data, faces.target)
     assert torch.equal(torch.get_rng_state(), torch_state)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_threads_that_train_at_once_get_the_networks_of_their_seeds(faces):
+    def fit(seed):
+        embedder = FaceNetEmbedder(tiny_network, None, max_epochs=2, random_state=seed)
+        return embedder.fit(faces.data, faces.target).transform(faces.data)
+
+    state = torch.get_rng_state()
+    expected = [fit(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(fit, [0, 1, 2, 3] * 4))
+    for i, embeddings in enumerate(results):
+        np.testing.assert_allclose(embeddings, expected[i % 4], atol=1e-6)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_training_on_pairs_recovers_identities(faces):

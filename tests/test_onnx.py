@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -100,6 +101,17 @@ def test_the_file_travels_with_the_pickle(faces, tmp_path):
     out = tmp_path / "out.npy"
     subprocess.run([sys.executable, "-c", code, tmp_path / "model.joblib", out], check=True)
     np.testing.assert_array_equal(np.load(out), expected)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_threads_may_share_an_embedder(runtime, faces, tmp_path):
+    pytest.importorskip(runtime)
+    path = write_network(tmp_path / "net.onnx")
+    embedder = OnnxEmbedder(path, runtime=runtime).fit(faces.data)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: embedder.transform(faces.data), range(40)))
+    for embeddings in results:
+        np.testing.assert_allclose(embeddings, by_hand(faces.data), atol=1e-5)
 
 
 def test_real_network_equals_the_pytorch_one(skface_home, tmp_path):

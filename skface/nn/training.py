@@ -2,8 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 
 from skface.nn.losses import mean_of_active, squared_distances, triplet_terms
 from skface.nn.mining import genuine_mask, impostor_mask, mine_triplets
+from skface.nn.rng import private_global_rng
 from skface.nn.sampling import IdentitySampler
 
 WARMUP_SHARE = 0.1
@@ -205,7 +205,7 @@ def train_embedder(
         own_seed, layers_seed = _epoch_seeds(seed, epoch)
         generator = torch.Generator().manual_seed(own_seed)
         totals = np.zeros(4)
-        with _private_global_rng(device, layers_seed):
+        with private_global_rng(layers_seed, device):
             for step, rows in enumerate(sampler.batches(epoch), start=epoch * len(sampler)):
                 images = fetch(rows).to(device)
                 varied = images if augment is None else augment(images, generator)
@@ -272,22 +272,6 @@ def _epoch_seeds(seed: int, epoch: int) -> tuple[int, int]:
     # because torch takes signed seeds.
     words = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint64) >> np.uint64(1)
     return int(words[0]), int(words[1])
-
-
-@contextmanager
-def _private_global_rng(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed what dropout draws from, and put it back afterwards.
-
-    Layers take no generator: they draw from the global one of their device.
-    """
-    on_cuda = device.type == "cuda"
-    index = torch.cuda.current_device() if on_cuda and device.index is None else device.index
-    with torch.random.fork_rng(devices=[index] if on_cuda else []):
-        torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
-        if on_cuda:
-            with torch.cuda.device(index):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def _refuse_non_finite(
