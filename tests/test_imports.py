@@ -51,7 +51,8 @@ def test_dir_is_all_and_every_name_resolves():
 
 
 def test_public_modules_are_listed():
-    modules = {path.stem for path in PACKAGE.glob("[!_]*.py")} | {"nn"}
+    modules = {path.stem for path in PACKAGE.glob("[!_]*.py")}
+    modules |= {path.parent.name for path in PACKAGE.glob("[!_]*/__init__.py")}
     assert modules <= set(skface.__all__)
 
 
@@ -81,8 +82,8 @@ def test_imports_run_downwards(path):
     assert own in LEVEL, f"give {own}.py a place in LAYERS"
     for imported in _imports_from_skface(path):
         top = imported.partition(".")[0]
-        if own == top == "nn":
-            continue  # plain PyTorch, which only knows itself
+        if own == top:
+            continue  # the modules of a package know each other
         assert LEVEL[top] < LEVEL[own], f"{path.name} imports skface.{imported}"
 
 

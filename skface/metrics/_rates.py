@@ -1,16 +1,10 @@
-"""Error rates of face verification, exact on ties and aware of failures.
-
-One convention throughout: a pair is accepted if and only if ``score >= threshold``, the larger of
-the two labels means "same person", and a score of NaN is a comparison that failed. A failure is
-never accepted, at any threshold, yet it is counted: the rates here are FAR and FRR. Without
-failures they equal FMR and FNMR; to get FMR and FNMR in spite of failures, drop the NaN first.
-"""
-
+"""Error rates over thresholds: exact on ties, aware of failures."""
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import beta
-from sklearn.utils import check_array, check_consistent_length, check_scalar, column_or_1d
+from sklearn.utils import check_scalar
+
+from skface.metrics._checks import check_scores
 
 
 class EqualErrorRate(NamedTuple):
@@ -70,7 +64,7 @@ def far_frr_curve(
     >>> frr
     array([0. , 0. , 0.5, 1. ])
     """
-    same, score, weight = _check_scores(y_true, y_score, sample_weight)
+    same, score, weight = check_scores(y_true, y_score, sample_weight)
     compared = ~np.isnan(score)
     order = np.flatnonzero(compared)[np.argsort(score[compared], kind="stable")]
     ascending = score[order]
@@ -191,78 +185,6 @@ def tar_at_far(y_true: Any, y_score: Any, far: float, *, sample_weight: Any = No
     return float(1 - frr[np.argmax(rates <= far)])
 
 
-def rate_interval(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Compute the exact (Clopper-Pearson) interval of an error rate.
-
-    It assumes independent pairs. Pairs that share people are not, so take it as the least
-    uncertainty that there is.
-
-    Parameters
-    ----------
-    k, n : float
-        Number of errors and of pairs, ``0 <= k <= n``. Weighted counts need not be whole.
-    confidence : float, default=0.95
-        Coverage, in (0, 1).
-
-    Returns
-    -------
-    low, high : float
-        Ends of the interval; (0, 1) if `n` is 0, for then nothing is known.
-
-    Raises
-    ------
-    ValueError
-        If ``0 <= k <= n`` or ``0 < confidence < 1`` does not hold.
-
-    Examples
-    --------
-    >>> from skface.metrics import rate_interval
-    >>> low, high = rate_interval(0, 3000, confidence=0.9)  # one-sided: 95 %
-    >>> low, round(high, 6)
-    (0.0, 0.000998)
-    """
-    if not 0 <= k <= n:
-        raise ValueError(f"k={k!r} errors among n={n!r} pairs: need 0 <= k <= n.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence!r} is not between 0 and 1.")
-    tail = (1 - confidence) / 2
-    low = beta.ppf(tail, k, n - k + 1) if k > 0 else 0.0
-    high = beta.isf(tail, k + 1, n - k) if k < n else 1.0
-    return float(low), float(high)
-
-
 def _next_above(value: np.floating) -> np.floating:
     """Return the next larger number in the precision of `value`."""
     return np.nextafter(value, value.dtype.type(np.inf))
-
-
-def _check_scores(
-    y_true: Any, y_score: Any, sample_weight: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Check the arguments; return which pairs are the same person, scores and weights."""
-    y_true = column_or_1d(y_true)
-    y_score = check_array(
-        column_or_1d(y_score),
-        dtype=[np.float64, np.float32],  # kept, so that thresholds are exact in either
-        ensure_2d=False,
-        ensure_all_finite="allow-nan",
-        input_name="y_score",
-    )
-    if sample_weight is None:
-        weight = np.ones(len(y_score))
-    else:
-        weight = check_array(
-            column_or_1d(sample_weight),
-            dtype=np.float64,
-            ensure_2d=False,
-            ensure_non_negative=True,
-            input_name="sample_weight",
-        )
-    check_consistent_length(y_true, y_score, weight)
-    labels = np.unique(y_true[weight > 0])
-    if len(labels) != 2:
-        raise ValueError(
-            f"y_true must hold two classes, same and different, but it holds {len(labels)}: "
-            f"{', '.join(repr(label) for label in labels[:5].tolist())}."
-        )
-    return y_true == labels[-1], y_score, weight
