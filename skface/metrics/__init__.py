@@ -6,19 +6,33 @@ never accepted, at any threshold, yet it is counted: the rates here are FAR and 
 failures they equal FMR and FNMR; to get FMR and FNMR in spite of failures, drop the NaN first.
 """
 
-from skface.metrics._intervals import rate_interval
+from skface.metrics._calibration import calibration_loss, cllr, min_cllr
+from skface.metrics._costs import detection_cost, min_detection_cost
+from skface.metrics._intervals import bootstrap_interval, rate_interval
 from skface.metrics._rates import (
     EqualErrorRate,
+    FewImpostorsWarning,
     equal_error_rate,
     far_frr_curve,
+    frr_at_far,
     tar_at_far,
     threshold_at_far,
 )
+from skface.metrics._separation import d_prime
 
 __all__ = [
     "EqualErrorRate",
+    "FewImpostorsWarning",
+    "bootstrap_interval",
+    "calibration_loss",
+    "cllr",
+    "d_prime",
+    "detection_cost",
     "equal_error_rate",
     "far_frr_curve",
+    "frr_at_far",
+    "min_cllr",
+    "min_detection_cost",
     "rate_interval",
     "tar_at_far",
     "threshold_at_far",
