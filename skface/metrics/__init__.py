@@ -18,6 +18,14 @@ from skface.metrics._rates import (
     tar_at_far,
     threshold_at_far,
 )
+from skface.metrics._reports import group_report, verification_report
+from skface.metrics._scorers import (
+    cllr_scorer,
+    eer_scorer,
+    get_scorer,
+    min_dcf_scorer,
+    tar_at_far_scorer,
+)
 from skface.metrics._separation import d_prime
 
 __all__ = [
@@ -26,14 +34,21 @@ __all__ = [
     "bootstrap_interval",
     "calibration_loss",
     "cllr",
+    "cllr_scorer",
     "d_prime",
     "detection_cost",
+    "eer_scorer",
     "equal_error_rate",
     "far_frr_curve",
     "frr_at_far",
+    "get_scorer",
+    "group_report",
     "min_cllr",
+    "min_dcf_scorer",
     "min_detection_cost",
     "rate_interval",
     "tar_at_far",
+    "tar_at_far_scorer",
     "threshold_at_far",
+    "verification_report",
 ]
