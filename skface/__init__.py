@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         nn,
         onnx,
         pairs,
+        plotting,
         verification,
         weights,
     )
@@ -32,15 +33,27 @@ if TYPE_CHECKING:
     from skface.model_selection import IdentityKFold
     from skface.onnx import OnnxEmbedder
     from skface.pairs import make_pairs
+    from skface.plotting import (
+        EmbeddingMapDisplay,
+        ErrorTradeoffDisplay,
+        MistakesDisplay,
+        ScoreDistributionDisplay,
+        TippettDisplay,
+    )
     from skface.verification import PairVerifier
 
 __all__ = [
+    "EmbeddingMapDisplay",
+    "ErrorTradeoffDisplay",
     "FaceAligner",
     "FaceNetEmbedder",
     "IdentityKFold",
+    "MistakesDisplay",
     "OnnxEmbedder",
     "PairVerifier",
     "PerFace",
+    "ScoreDistributionDisplay",
+    "TippettDisplay",
     "__version__",
     "align",
     "base",
@@ -58,17 +71,23 @@ __all__ = [
     "nn",
     "onnx",
     "pairs",
+    "plotting",
     "verification",
     "weights",
 ]
 
 _MODULE_OF = {
+    "EmbeddingMapDisplay": "plotting",
+    "ErrorTradeoffDisplay": "plotting",
     "FaceAligner": "align",
     "FaceNetEmbedder": "embedding",
     "IdentityKFold": "model_selection",
+    "MistakesDisplay": "plotting",
     "OnnxEmbedder": "onnx",
     "PairVerifier": "verification",
     "PerFace": "compose",
+    "ScoreDistributionDisplay": "plotting",
+    "TippettDisplay": "plotting",
     "load_face_folder": "datasets",
     "load_lfw_pairs": "datasets",
     "make_face_verifier": "compose",

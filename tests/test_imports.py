@@ -16,7 +16,7 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 LAYERS = (
     ("_validation", "_version"),
     ("images", "metrics", "weights", "nn"),
-    ("pairs",),
+    ("pairs", "plotting"),
     ("align", "base", "datasets", "model_selection"),
     ("embedding", "onnx", "verification"),
     ("compose",),
@@ -39,9 +39,13 @@ def test_import_skface_is_light():
     assert not _loaded_by("import skface; dir(skface)") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["metrics", "model_selection", "datasets"])
+@pytest.mark.parametrize("module", ["metrics", "model_selection", "datasets", "plotting"])
 def test_no_torch_where_no_network_runs(module):
     assert "torch" not in _loaded_by(f"import skface.{module}")
+
+
+def test_matplotlib_is_loaded_by_drawing_only():
+    assert "matplotlib" not in _loaded_by("import skface.plotting")
 
 
 def test_dir_is_all_and_every_name_resolves():
