@@ -57,6 +57,14 @@ def check_far(far: Any) -> float:
     return float(check_scalar(far, "far", (float, int, np.floating), min_val=0, max_val=1))
 
 
+def check_threshold(threshold: Any) -> float:
+    """Check that a threshold is a number, which may be infinite."""
+    check_scalar(threshold, "threshold", (float, int, np.integer, np.floating))
+    if np.isnan(threshold):
+        raise ValueError(f"threshold={threshold!r} is not a number to compare scores with.")
+    return float(threshold)
+
+
 def check_cost(cost: Any) -> tuple[float, float, float]:
     """Check (C_miss, C_fa, prior)."""
     values = np.asarray(cost)

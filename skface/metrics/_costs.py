@@ -3,9 +3,8 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_scalar
 
-from skface.metrics._checks import check_cost, check_scores
+from skface.metrics._checks import check_cost, check_scores, check_threshold
 from skface.metrics._rates import far_frr_curve
 
 
@@ -63,9 +62,9 @@ def detection_cost(
     >>> detection_cost([0, 0, 1, 1], [0.1, 0.5, 0.4, 0.9], 0.6)
     0.5
     """
-    check_scalar(threshold, "threshold", (float, int, np.integer, np.floating))
+    threshold = check_threshold(threshold)
     same, score, weight = check_scores(y_true, y_score, sample_weight)
-    accepted = score >= float(threshold)  # false for NaN
+    accepted = score >= threshold  # false for NaN
     weight = np.ones(len(score)) if weight is None else weight
     far = np.average(accepted[~same], weights=weight[~same])
     frr = np.average(~accepted[same], weights=weight[same])

@@ -21,11 +21,14 @@ def convex_hull(far: np.ndarray, frr: np.ndarray) -> np.ndarray:
     ndarray of shape (n_vertices,)
         Their places on the curve, ascending, both ends included.
     """
-    genuine, impostor = np.diff(frr), -np.diff(far)  # shares of the pairs at each score
-    both = genuine + impostor
-    held = np.flatnonzero(both > 0)
     last = len(far) - 1
-    if not len(held):  # nothing was compared
+    if far[0] == 0 and frr[0] == 1:  # nothing was compared
         return np.array([last])
-    pooled = isotonic_regression(genuine[held] / both[held], weights=both[held])
-    return np.append(held[pooled.blocks[:-1]], last)
+    # Impostor pairs just below and genuine pairs at the threshold; elsewhere the curve is straight
+    # or bends the other way.
+    bends = np.flatnonzero((far[1:-1] < far[:-2]) & (frr[2:] > frr[1:-1])) + 1
+    corners = np.concatenate(([0], bends, [last]))
+    genuine, impostor = np.diff(frr[corners]), -np.diff(far[corners])
+    both = genuine + impostor
+    blocks = isotonic_regression(genuine / both, weights=both).blocks
+    return corners[blocks]

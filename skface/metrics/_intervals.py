@@ -152,9 +152,12 @@ def bootstrap_interval(
             values.append(metric(y_true, y_score, sample_weight=weight))
     if not values:
         return np.nan, np.nan
+    values = np.asarray(values, dtype=float)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        low, high = np.nanquantile(np.asarray(values, dtype=float), [tail, 1 - tail], axis=0)
+        # Values that occurred, the outer ones: between infinite values nothing is interpolated.
+        low = np.nanquantile(values, tail, axis=0, method="lower")
+        high = np.nanquantile(values, 1 - tail, axis=0, method="higher")
     return (low, high) if np.ndim(low) else (float(low), float(high))
 
 

@@ -50,7 +50,7 @@ def far_frr_curve(
     y_score : array-like of shape (n_pairs,)
         Similarities, larger = more alike. NaN is a failed comparison: rejected and counted.
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        How often each pair counts; 0 leaves it out.
 
     Returns
     -------
@@ -291,7 +291,12 @@ def error_curve(
     frr[genuine_below == genuine_below[-1]] = 1.0  # exactly, in whatever order weights were added
     np.minimum(frr, 1.0, out=frr)
     above_all = _next_above(scores[-1]) if len(scores) else score.dtype.type(np.inf)
-    return far, frr, np.append(scores, above_all)
+    thresholds = np.append(scores, above_all)
+    if weight is None:
+        return far, frr, thresholds
+    # A weight may be too small to show in the sums; every threshold but the last shall.
+    shows = np.append((np.diff(far) < 0) | (np.diff(frr) > 0), True)
+    return far[shows], frr[shows], thresholds[shows]
 
 
 def smallest_threshold(rates: np.ndarray, thresholds: np.ndarray, far: float) -> float:
@@ -362,7 +367,8 @@ def _weigh_below(
     same: np.ndarray, score: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the same as :func:`_count_below`, with sums of weights."""
-    order = np.argsort(score, kind="stable")[: len(score) - np.count_nonzero(np.isnan(score))]
+    used = np.flatnonzero((weight > 0) & ~np.isnan(score))
+    order = used[np.argsort(score[used], kind="stable")]
     ascending = score[order]
     starts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]][: len(ascending)])
     places = np.append(starts, len(ascending))

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_scalar
 
-from skface.metrics._checks import check_far, check_scores, encode
+from skface.metrics._checks import check_far, check_scores, check_threshold, encode
 from skface.metrics._intervals import bootstrap_interval, rate_interval
 from skface.metrics._rates import (
     equal_error_rate,
@@ -121,12 +120,12 @@ def verification_report(
     [95 % Clopper-Pearson intervals, too narrow if pairs share people]
     """
     same, score, _ = check_scores(y_true, y_score, None)
-    targets = [check_far(value) for value in np.ravel(far).tolist()]
+    targets = [check_far(value) for value in (far if np.iterable(far) else [far])]
     warn_if_few_impostors(min(targets, default=1.0), np.count_nonzero(~same), stacklevel=2)
     curve_far, _, curve_thresholds = error_curve(same, score, None)
     thresholds = [smallest_threshold(curve_far, curve_thresholds, target) for target in targets]
     if threshold is not None:
-        targets, thresholds = [None, *targets], [_check_threshold(threshold), *thresholds]
+        targets, thresholds = [None, *targets], [check_threshold(threshold), *thresholds]
     rates = [
         rate
         for point in thresholds
@@ -251,7 +250,7 @@ def group_report(
     [95 % Clopper-Pearson intervals, too narrow if pairs share people]
     """
     same, score, _ = check_scores(y_true, y_score, None)
-    threshold = _check_threshold(threshold)
+    threshold = check_threshold(threshold)
     if np.shape(groups) not in ((len(same),), (len(same), 2)):
         raise ValueError(
             f"groups has shape {np.shape(groups)}: expected {(len(same),)}, the group of each "
@@ -304,12 +303,6 @@ class _Rate(NamedTuple):
     def value(self, weight: np.ndarray) -> float:
         total = weight[self.pairs].sum()
         return float(weight[self.errors].sum() / total) if total else np.nan
-
-
-def _check_threshold(threshold: Any) -> float:
-    """Check that a threshold is a number."""
-    check_scalar(threshold, "threshold", (float, int, np.integer, np.floating))
-    return float(threshold)
 
 
 def _count(same: np.ndarray, score: np.ndarray) -> dict[str, int]:
