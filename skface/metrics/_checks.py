@@ -54,7 +54,10 @@ def which_are_same(y_true: np.ndarray, weight: np.ndarray | None = None) -> np.n
 
 def check_far(far: Any) -> float:
     """Check a false acceptance rate."""
-    return float(check_scalar(far, "far", (float, int, np.floating), min_val=0, max_val=1))
+    check_scalar(far, "far", (float, int, np.floating))
+    if not 0 <= far <= 1:  # nor if it is NaN
+        raise ValueError(f"far={far!r} is not between 0 and 1.")
+    return float(far)
 
 
 def check_threshold(threshold: Any) -> float:

@@ -12,6 +12,7 @@ from sklearn.metrics import make_scorer
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from skface.metrics._calibration import cllr, min_cllr
 from skface.metrics._checks import check_cost, check_far, which_are_same
@@ -213,6 +214,7 @@ class _CllrScorer:
 
     def __init__(self, prior: float | None) -> None:
         self._prior = prior
+        self._weight_request: bool | str | None = None
 
     def __call__(self, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
         estimator, X = _last_step(estimator, X)
@@ -229,6 +231,17 @@ class _CllrScorer:
                 "A PairVerifier has both unless calibration=None."
             )
         return -cllr(y_true, llr, sample_weight=sample_weight)
+
+    def set_score_request(self, *, sample_weight: bool | str | None) -> "_CllrScorer":
+        """Request weights from metadata routing, as scorers of scikit-learn do."""
+        self._weight_request = sample_weight
+        return self
+
+    def get_metadata_routing(self) -> MetadataRequest:
+        """Tell metadata routing what was requested."""
+        request = MetadataRequest(owner=self)
+        request.score.add_request(param="sample_weight", alias=self._weight_request)
+        return request
 
     def __repr__(self) -> str:
         return f"cllr_scorer(prior={self._prior!r})"
