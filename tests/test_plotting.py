@@ -485,10 +485,18 @@ def test_style_of_the_curve():
     assert "mine" in words(display)
 
 
+def test_rates_are_shown_down_to_a_single_pair():
+    y = np.repeat([0, 1], [1000, 500])
+    s = np.r_[np.arange(1000.0), np.full(250, -1.0), np.full(250, 2000.0)]  # FNMR 50 % throughout
+    display = ErrorTradeoffDisplay.from_predictions(y, s)
+    assert display.ax_.get_xlim()[0] == pytest.approx(1 / 2000)
+
+
 def test_perfect_scores():
     display = ErrorTradeoffDisplay.from_predictions(np.repeat([0, 1], 50), np.arange(100.0))
     assert display.equal_error_rate.rate == 0
     assert display.band_ is not None  # shows that 0 among 50 is not 0
+    assert display.ax_.get_xlim()[0] < 1 / 50 and display.ax_.get_ylim()[0] < 1 / 50
     assert_readable(display)
 
 
@@ -496,7 +504,7 @@ def test_many_scores_are_drawn_as_few_corners():
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1], [100_000, 100])
     display = ErrorTradeoffDisplay.from_predictions(y, rng.normal(2.0 * y, 1.0))
-    assert len(display.fmr) <= 2 * 100 + 3
+    assert len(display.fmr) <= 2 * 100 + 5
     assert display.fmr_interval.shape[1] <= 200
 
 

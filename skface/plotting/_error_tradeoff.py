@@ -40,7 +40,8 @@ class ErrorTradeoffDisplay:
     Parameters
     ----------
     fmr, fnmr : ndarray of shape (n_points,)
-        The corners of the curve by rising threshold: `fmr` falls, `fnmr` rises, in [0, 1].
+        The corners of the curve by rising threshold: `fmr` falls from 1 to 0, `fnmr` rises from 0
+        to 1.
     equal_error_rate : skface.metrics.EqualErrorRate, default=None
         Where both rates are equal, or nearly so.
     operating_points : ndarray of shape (n_operating_points, 3), default=None
@@ -316,7 +317,7 @@ class ErrorTradeoffDisplay:
                 label=self._band_label(),
             )
         self.points_ = self._mark_points(color)
-        self.ax_.legend(loc="upper right", fontsize="small", framealpha=0.9)
+        self.ax_.legend(loc="best", fontsize="small", framealpha=0.9)
         return self
 
     def _label(self, name: str | None) -> str:
@@ -364,10 +365,12 @@ def _numbers(values: Any, name: str) -> np.ndarray:
 
 
 def _is_corner(fmr: np.ndarray, fnmr: np.ndarray) -> np.ndarray:
-    """Mark the points without which the steps would look different."""
+    """Mark the points without which the steps would look different, or end elsewhere."""
     corner = np.ones(len(fmr), dtype=bool)
     for rate in (fmr, fnmr):
         corner[1:-1] &= (rate[:-2] != rate[1:-1]) | (rate[1:-1] != rate[2:])
+    # the smallest rates that can be seen, from which the limits of the axes are taken
+    corner[[np.flatnonzero(fmr)[-1], np.flatnonzero(fnmr)[0]]] = True
     return corner
 
 

@@ -43,11 +43,11 @@ class MistakesDisplay:
     Parameters
     ----------
     false_accepts, false_rejects, failures : Bunch
-        What is shown of each kind, the worst first: ``rows`` (n_shown,) numbers of the pairs in X,
-        ``scores`` (n_shown,), ``same`` (n_shown,) whether the pair shows one person, ``people``
-        (n_shown, 2) or None, and ``photos``, a list of two per pair, each an array (H, W, 3) or a
-        string that says why there is none. Besides, ``n_found``, how many there are in all, and
-        ``n_pairs``, among how many.
+        What is shown of each kind, the worst first, failures by row: ``rows`` (n_shown,) numbers of
+        the pairs in X, ``scores`` (n_shown,), ``same`` (n_shown,) whether the pair shows one
+        person, ``people`` (n_shown, 2) or None, and ``photos``, a list of two per pair, each an
+        array (H, W, 3) or a string that says why there is none. Besides, ``n_found``, how many
+        there are in all, and ``n_pairs``, among how many.
     threshold : float
         Score from which on a pair is accepted.
 
@@ -331,7 +331,8 @@ def _how_many(mistakes: Bunch) -> str:
     if not n_shown:
         return f"none {among}"
     if n_shown < mistakes.n_found:
-        return f"the worst {n_shown} of {mistakes.n_found:,} {among}"
+        rank = "first" if np.isnan(mistakes.scores[0]) else "worst"
+        return f"the {rank} {n_shown} of {mistakes.n_found:,} {among}"
     return f"all there are: {n_shown} {among}"
 
 
