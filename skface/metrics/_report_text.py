@@ -17,7 +17,7 @@ def format_verification(report: dict[str, Any]) -> str:
         d_prime += " [{:.3f}, {:.3f}]".format(*report["d_prime_interval"])
     blocks = [
         _table(counts),
-        f"equal error rate {eer} at threshold {report['eer_threshold']:.4g}\n"
+        f"equal error rate {eer} at threshold {report['eer_threshold']:.6g}\n"
         f"d'               {d_prime}",
     ]
     if report["operating_points"]:
@@ -31,6 +31,7 @@ def format_verification(report: dict[str, Any]) -> str:
             if n_failed
             else "No comparison failed, so FMR = FAR and FNMR = FRR."
         )
+    if report["operating_points"] or people is not None:
         blocks.append("\n".join([*_explain_targets(report), _explain_intervals(report)]))
     return "\n\n".join(blocks)
 
@@ -38,7 +39,8 @@ def format_verification(report: dict[str, Any]) -> str:
 def format_groups(report: dict[str, Any]) -> str:
     """Lay out the dict of :func:`group_report`."""
     rows = [["", "same", "different", "failed", "FMR", "FNMR"]]
-    for kind in (*report["groups"], *report["between_groups"], report["overall"]):
+    kinds = (*report["groups"], *report["between_groups"], report["overall"])
+    for kind in kinds:
         name = kind["name"]
         rows.append(
             [
@@ -50,11 +52,14 @@ def format_groups(report: dict[str, Any]) -> str:
                 _rate(kind, "fnmr"),
             ]
         )
+    if report["interval_over"] == "people":
+        people = ["people", *(f"{kind['n_people']:,}" for kind in kinds)]
+        rows = [[row[0], count, *row[1:]] for row, count in zip(rows, people, strict=True)]
     return "\n\n".join(
         (
-            f"Errors at threshold {report['threshold']:.4g}, in % of the compared pairs.\n"
+            f"Errors at threshold {report['threshold']:.6g}, in % of the compared pairs.\n"
             + _table(rows),
-            f"{_explain_gap(report, 'fmr')}\n{_explain_gap(report, 'fnmr')}",
+            f"{_explain_differential(report, 'fmr')}\n{_explain_differential(report, 'fnmr')}",
             _explain_intervals(report),
         )
     )
@@ -67,7 +72,7 @@ def _points_table(report: dict[str, Any], rates: tuple[str, ...]) -> str:
         target = point["far_target"]
         name = "given threshold" if target is None else f"FAR <= {target:g}"
         mark = " *" if _asks_too_much(target, report) else ""
-        threshold = f"{point['threshold']:.4g}"
+        threshold = f"{point['threshold']:.6g}"
         rows.append([name + mark, threshold, *(_rate(point, rate) for rate in rates)])
     return _table(rows)
 
@@ -111,7 +116,7 @@ def _explain_targets(report: dict[str, Any]) -> list[str]:
     lines = []
     if any(target is not None for target in targets):
         lines.append(
-            "The thresholds for a FAR were chosen on these pairs; others have more errors."
+            "The thresholds for a FAR were chosen on these pairs; expect more errors on others."
         )
     if any(_asks_too_much(target, report) for target in targets):
         lines.append(
@@ -128,13 +133,18 @@ def _explain_intervals(report: dict[str, Any]) -> str:
     return f"[{percent} Clopper-Pearson intervals, too narrow if pairs share people]"
 
 
-def _explain_gap(report: dict[str, Any], rate: str) -> str:
+def _explain_differential(report: dict[str, Any], rate: str) -> str:
     """Say by how much the groups differ in a rate."""
-    gap, name = report[f"{rate}_gap"], rate.upper()
-    if np.isnan(gap["ratio"]):
+    differential, name = report[f"{rate}_differential"], rate.upper()
+    if differential["highest"] is None:
+        return f"{name}: no group was compared."
+    if np.isnan(differential["ratio"]):
         return f"{name}: no group has an error."
-    ratio = f"{gap['ratio']:.2f} times" if np.isfinite(gap["ratio"]) else "infinitely many times"
+    if differential["ratio"] == 1:
+        return f"{name}: the groups do not differ."
+    ratio = differential["ratio"]
+    times = "infinitely many" if np.isinf(ratio) else f"{ratio:.2f}"
     return (
-        f"{name}: {gap['highest']} has {ratio} that of {gap['lowest']}, and "
-        f"{gap['highest_to_overall']:.2f} times that of all pairs."
+        f"{name}: {differential['highest']} has {times} times that of {differential['lowest']}, "
+        f"and {differential['highest_to_overall']:.2f} times that of all pairs."
     )

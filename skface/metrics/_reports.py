@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skface.metrics._checks import check_far, check_scores, check_threshold, encode
-from skface.metrics._intervals import bootstrap_interval, rate_interval
+from skface.metrics._intervals import bootstrap_interval, check_identities, rate_interval
 from skface.metrics._rates import (
     equal_error_rate,
     error_curve,
@@ -101,22 +101,22 @@ def verification_report(
     same person         200       3
     different people  1,000       0
     <BLANKLINE>
-    equal error rate 4.50 % at threshold 0.2579
+    equal error rate 4.50 % at threshold 0.257938
     d'               3.662
     <BLANKLINE>
     All pairs, in %. A failed comparison is a rejection.
                      threshold                  FAR                  FRR                   TAR
     given threshold        0.3    2.30 [1.46, 3.43]   8.00 [4.64, 12.67]  92.00 [87.33, 95.36]
-    FAR <= 0.1          0.1845  10.00 [8.21, 12.03]    1.50 [0.31, 4.32]  98.50 [95.68, 99.69]
-    FAR <= 0.01         0.3405    1.00 [0.48, 1.83]  12.00 [7.84, 17.33]  88.00 [82.67, 92.16]
+    FAR <= 0.1        0.184544  10.00 [8.21, 12.03]    1.50 [0.31, 4.32]  98.50 [95.68, 99.69]
+    FAR <= 0.01       0.340463    1.00 [0.48, 1.83]  12.00 [7.84, 17.33]  88.00 [82.67, 92.16]
     <BLANKLINE>
     Compared pairs only, in %.
                      threshold                  FMR                 FNMR
     given threshold        0.3    2.30 [1.46, 3.43]   6.60 [3.56, 11.02]
-    FAR <= 0.1          0.1845  10.00 [8.21, 12.03]    0.00 [0.00, 1.86]
-    FAR <= 0.01         0.3405    1.00 [0.48, 1.83]  10.66 [6.72, 15.83]
+    FAR <= 0.1        0.184544  10.00 [8.21, 12.03]    0.00 [0.00, 1.86]
+    FAR <= 0.01       0.340463    1.00 [0.48, 1.83]  10.66 [6.72, 15.83]
     <BLANKLINE>
-    The thresholds for a FAR were chosen on these pairs; others have more errors.
+    The thresholds for a FAR were chosen on these pairs; expect more errors on others.
     [95 % Clopper-Pearson intervals, too narrow if pairs share people]
     """
     same, score, _ = check_scores(y_true, y_score, None)
@@ -133,10 +133,10 @@ def verification_report(
     ]
     how = {"confidence": confidence, "n_resamples": n_resamples, "random_state": random_state}
     estimates = _estimate(rates, same, identities, **how)
+    people = None if identities is None else check_identities(identities, same)
     eer = equal_error_rate(same, score)
     report = {
-        "n_people": None if identities is None else len(encode(identities, "identities")[0]),
-        **_count(same, score),
+        **_count(same, score, people),
         "confidence": confidence,
         "interval_over": "pairs" if identities is None else "people",
         "eer": eer.rate,
@@ -151,9 +151,8 @@ def verification_report(
     }
     if identities is not None:
         low, high = bootstrap_interval(_eer_and_d_prime, same, score, identities, **how)
-        report["eer_interval"], report["d_prime_interval"] = zip(
-            low.tolist(), high.tolist(), strict=True
-        )
+        ends = np.broadcast_to(low, 2).tolist(), np.broadcast_to(high, 2).tolist()
+        report["eer_interval"], report["d_prime_interval"] = zip(*ends, strict=True)
     return report if output_dict else format_verification(report)
 
 
@@ -203,13 +202,15 @@ def group_report(
     report : str or dict
         Text, or a dict of plain numbers, strings, tuples and lists: `threshold`, `confidence` and
         `interval_over` ("people" or "pairs"); `overall`, a dict of all pairs; `groups`, a list of
-        such dicts, one per group; `between_groups`, one per pair of groups that occurs; `fmr_gap`
-        and `fnmr_gap`, how the groups differ. The dict of a group holds `name`, `n_genuine`,
-        `n_impostor` (all pairs), `n_failed_genuine`, `n_failed_impostor` (those of them that were
-        not compared), `fmr`, `fmr_interval`, `fnmr` and `fnmr_interval` (of compared pairs; NaN
-        and (0, 1) if there are none). A gap holds `lowest` and `highest`, the names of the groups
-        with the smallest and the largest rate, `ratio` of the two, and `highest_to_overall`;
-        None and NaN if no group has a rate.
+        such dicts, one per group; `between_groups`, one per pair of groups that occurs, whose
+        name is a tuple; `fmr_differential` and `fnmr_differential`, how the groups differ.
+
+        The dict of a group holds `name`, `n_people` (None without identities), `n_genuine` and
+        `n_impostor` (all pairs), `n_failed_genuine` and `n_failed_impostor` (those of them that
+        were not compared), `fmr`, `fmr_interval`, `fnmr` and `fnmr_interval` (of compared pairs;
+        NaN and (0, 1) if there are none). A differential holds `lowest` and `highest`, the names of
+        the groups with the smallest and the largest rate, `ratio` of the two, and
+        `highest_to_overall`; None and NaN if no group has a rate.
 
     Raises
     ------
@@ -263,6 +264,7 @@ def group_report(
     for a, b in np.unique(members, axis=0).tolist():
         kinds.append((labels[a] if a == b else (labels[a], labels[b]), (members == (a, b)).all(1)))
 
+    people = None if identities is None else check_identities(identities, same)
     rates = [rate for _, rows in kinds for rate in _fmr_and_fnmr(same, score, threshold, rows)]
     estimates = _estimate(
         rates,
@@ -275,7 +277,7 @@ def group_report(
     overall, *described = (
         {
             "name": name,
-            **_count(same[rows], score[rows]),
+            **_count(same[rows], score[rows], None if people is None else people[rows]),
             **_flatten(fmr=estimates[2 * i], fnmr=estimates[2 * i + 1]),
         }
         for i, (name, rows) in enumerate(kinds)
@@ -288,8 +290,8 @@ def group_report(
         "overall": overall,
         "groups": within,
         "between_groups": [kind for kind in described if isinstance(kind["name"], tuple)],
-        "fmr_gap": _gap(within, overall, "fmr"),
-        "fnmr_gap": _gap(within, overall, "fnmr"),
+        "fmr_differential": _differential(within, overall, "fmr"),
+        "fnmr_differential": _differential(within, overall, "fnmr"),
     }
     return report if output_dict else format_groups(report)
 
@@ -305,10 +307,11 @@ class _Rate(NamedTuple):
         return float(weight[self.errors].sum() / total) if total else np.nan
 
 
-def _count(same: np.ndarray, score: np.ndarray) -> dict[str, int]:
-    """Count the pairs, and those that were not compared."""
+def _count(same: np.ndarray, score: np.ndarray, people: np.ndarray | None) -> dict[str, int | None]:
+    """Count people, pairs, and the pairs that were not compared."""
     failed = np.isnan(score)
     return {
+        "n_people": None if people is None else len(np.unique(people)),
         "n_genuine": int(np.count_nonzero(same)),
         "n_impostor": int(np.count_nonzero(~same)),
         "n_failed_genuine": int(np.count_nonzero(same & failed)),
@@ -337,28 +340,22 @@ def _estimate(
     """Return every rate with its interval."""
     once = np.ones(len(same))
     values = [rate.value(once) for rate in rates]
-    low, high = (
-        np.array(
-            [
-                rate_interval(
-                    np.count_nonzero(rate.errors), np.count_nonzero(rate.pairs), confidence
-                )
-                for rate in rates
-            ]
-        )
-        .reshape(-1, 2)
-        .T
+    exact = [
+        rate_interval(np.count_nonzero(rate.errors), np.count_nonzero(rate.pairs), confidence)
+        for rate in rates
+    ]
+    if identities is None or not rates:
+        return list(zip(values, exact, strict=True))
+
+    def all_rates(y_true, y_score, sample_weight):
+        return [rate.value(sample_weight) for rate in rates]
+
+    low, high = bootstrap_interval(
+        all_rates, same, once, identities, confidence=confidence, **bootstrap
     )
-    if identities is not None and rates:
-
-        def all_rates(y_true, y_score, sample_weight):
-            return [rate.value(sample_weight) for rate in rates]
-
-        low_over_people, high_over_people = bootstrap_interval(
-            all_rates, same, once, identities, confidence=confidence, **bootstrap
-        )
-        # fmin and fmax ignore the NaN of a rate that no resample has
-        low, high = np.fmin(low, low_over_people), np.fmax(high, high_over_people)
+    # fmin and fmax pass over the NaN of a rate that no resample has.
+    low = np.fmin(low, [exact_low for exact_low, _ in exact])
+    high = np.fmax(high, [exact_high for _, exact_high in exact])
     return list(zip(values, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 
@@ -382,7 +379,9 @@ def _flatten(**estimates: tuple[float, tuple[float, float]]) -> dict[str, Any]:
     return flat
 
 
-def _gap(groups: list[dict[str, Any]], overall: dict[str, Any], rate: str) -> dict[str, Any]:
+def _differential(
+    groups: list[dict[str, Any]], overall: dict[str, Any], rate: str
+) -> dict[str, Any]:
     """Compare the groups with the smallest and the largest rate, and the latter with everybody."""
     known = [group for group in groups if not np.isnan(group[rate])]
     if not known:
