@@ -573,6 +573,11 @@ def test_tippett_of_many_scores_is_thinned_but_exact():
         assert (display.impostor_reaching[i], display.genuine_below[i]) == (fmr, fnmr)
 
 
+@pytest.mark.parametrize("ratios", [[0.0, 0.0], [-900.0, 900.0]])
+def test_extreme_ratios(ratios):
+    assert_readable(TippettDisplay.from_predictions([0, 1], ratios))
+
+
 # Mistakes
 
 
@@ -842,6 +847,15 @@ def test_arguments_of_the_map(faces):
         EmbeddingMapDisplay.from_embeddings(embeddings, people, images=faces.images, n_thumbnails=3)
     with pytest.raises(ValueError, match="inconsistent numbers"):
         EmbeddingMapDisplay.from_embeddings(embeddings, people[1:])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # no variance to share
+def test_map_of_a_collapsed_network(faces):
+    display = EmbeddingMapDisplay.from_embeddings(
+        np.ones((24, 3)), faces.target, images=faces.images, n_thumbnails=2
+    )
+    assert len(display.images_) == 1 and "nan" not in words(display)
+    assert_readable(display)
 
 
 def test_names_are_no_formulas():

@@ -281,7 +281,7 @@ class EmbeddingMapDisplay:
             self.lines_ += self.ax_.plot(
                 *self.positions[self.people == person].T, linestyle="none", **style
             )
-        side = _PHOTO * np.ptp(self.positions, axis=0).max()
+        side = _photo_side(self.positions)
         self.images_ = []
         for face, pixels in zip(self.thumbnail_faces, self.thumbnails, strict=True):
             x, y = self.positions[face]
@@ -332,7 +332,7 @@ def _axis_names(projection: Any) -> tuple[str, str]:
         projection = projection[-1]
     name = type(projection).__name__
     explained = getattr(projection, "explained_variance_ratio_", None)
-    if explained is None:
+    if explained is None or not np.all(np.isfinite(explained)):  # all faces in one point
         return f"{name}, first coordinate", f"{name}, second coordinate"
     first, second = (f"{100 * share:.0f} % of the variance" for share in explained)
     return f"{name}, first component: {first}", f"{name}, second component: {second}"
@@ -351,6 +351,11 @@ def _check_photos(images: Any, image_shape: Any, n_faces: int) -> ImageSequence:
     return rows.images
 
 
+def _photo_side(positions: np.ndarray) -> float:
+    """Return the side of a thumbnail in units of the map, also if all faces are one point."""
+    return _PHOTO * np.ptp(positions, axis=0).max() or 1.0
+
+
 def _choose_thumbnails(
     positions: np.ndarray,
     people: np.ndarray,
@@ -364,7 +369,7 @@ def _choose_thumbnails(
         own = np.flatnonzero(people == person)
         distance[own] = np.linalg.norm(positions[own] - np.median(positions[own], axis=0), axis=1)
         rank[own] = np.argsort(np.argsort(distance[own], kind="stable"))
-    side = _PHOTO * np.ptp(positions, axis=0).max()
+    side = _photo_side(positions)
     faces, thumbnails = [], []
     for face in np.lexsort((distance, rank)):
         if len(faces) == n_thumbnails:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 from sklearn.utils import check_array, check_consistent_length
 
 from skface.metrics import (
@@ -376,7 +376,7 @@ def _is_corner(fmr: np.ndarray, fnmr: np.ndarray) -> np.ndarray:
 
 def _spread_evenly(fmr: np.ndarray, fnmr: np.ndarray) -> np.ndarray:
     """Choose points that lie evenly along the curve as it is drawn."""
-    x, y = (norm.ppf(np.clip(rate, 1e-6, 1 - 1e-6)) for rate in (fmr, fnmr))
+    x, y = (ndtri(np.clip(rate, 1e-6, 1 - 1e-6)) for rate in (fmr, fnmr))
     way = np.concatenate(([0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))))
     return np.unique(np.searchsorted(way, np.linspace(0, way[-1], _N_BAND)))
 
@@ -416,15 +416,15 @@ def _intervals(
 
 def _to_deviate(rate: Any) -> Any:
     """Stretch rates by the normal quantile function, 0 and 1 to finite numbers far out."""
-    return norm.ppf(np.clip(rate, _NEARLY, 1 - _NEARLY))
+    return ndtri(np.clip(rate, _NEARLY, 1 - _NEARLY))
 
 
 def _set_axes(ax: Any, fmr: np.ndarray, fnmr: np.ndarray, *, is_first: bool) -> None:
     """Stretch the axes, and make them show this curve beside those that are there already."""
     limits = np.array([_visible_range(fmr, fnmr), _visible_range(fnmr, fmr)])
     if is_first:
-        ax.set_xscale("function", functions=(_to_deviate, norm.cdf))
-        ax.set_yscale("function", functions=(_to_deviate, norm.cdf))
+        ax.set_xscale("function", functions=(_to_deviate, ndtr))
+        ax.set_yscale("function", functions=(_to_deviate, ndtr))
         ax.set(xlabel="FMR: different people accepted (%)", ylabel="FNMR: same person rejected (%)")
         ax.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=":", zorder=0)
         ax.grid(color="0.9", linewidth=0.8)

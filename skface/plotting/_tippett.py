@@ -183,7 +183,7 @@ class TippettDisplay:
         """
         self.ax_, self.figure_ = axes_and_figure(type(self).__name__, ax)
         decades = self.log_likelihood_ratios / np.log(10)
-        margin = 0.05 * (decades[-1] - decades[0])
+        margin = max(0.05 * (decades[-1] - decades[0]), 0.1)
         # to the edges of the axes, beyond which nothing changes
         x = np.concatenate(([decades[0] - margin], decades, [decades[-1] + margin]))
         curves = (
