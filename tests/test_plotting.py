@@ -164,6 +164,23 @@ def test_drawing_on_given_axes(name, faces):
     assert_readable(display)
 
 
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("name", ["ScoreDistributionDisplay", "TippettDisplay"])
+def test_the_legend_covers_no_curve(name, log, faces):
+    display = draw(name, faces, **({"log": log} if name == "ScoreDistributionDisplay" else {}))
+    ax = display.ax_
+    display.figure_.canvas.draw()
+    if name == "TippettDisplay":
+        highest = 100
+    else:
+        highest = max(
+            display.impostor_.get_data().values.max(), display.genuine_.get_data()[0].max()
+        )
+    bottom = ax.get_legend().get_window_extent().y0
+    assert ax.transData.transform((display.line_.get_xdata()[0], highest))[1] < bottom
+    assert ax.transAxes.transform((0, display.line_.get_ydata()[1]))[1] < bottom
+
+
 @every_display
 def test_parameters_are_the_attributes(name, faces):
     display = draw(name, faces)
