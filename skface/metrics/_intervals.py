@@ -115,14 +115,16 @@ def bootstrap_interval(
     across copies would be an impostor pair, but of one face with itself.)
 
     Where people matter little, the products vary more than they should and the interval is too
-    wide, never too narrow, by a factor of up to ``sqrt(3)`` for impostor pairs. No resample can
-    hold an error that the data lack: if the estimate is 0, so are both ends. Then look at
-    :func:`rate_interval`; :func:`verification_report` takes the wider of the two.
+    wide, by a factor of up to ``sqrt(3)`` for impostor pairs. With few people it is somewhat too
+    narrow: in simulations of 40 whose scores strongly depend on the person, intervals of 95 %
+    held the truth in 92 % of the runs, where those of :func:`rate_interval` did in 47 %. No
+    resample can hold an error that the data lack: if the estimate is 0, so are both ends. Then
+    look at :func:`rate_interval`; :func:`verification_report` takes the wider of the two.
 
     References
     ----------
     R. Fogliato, P. Patil and P. Perona (2024), Confidence intervals for error rates in 1:1 matching
-    tasks (the "vertex bootstrap"). A. B. Owen (2007), The pigeonhole bootstrap.
+    tasks. A. B. Owen (2007), The pigeonhole bootstrap.
 
     Examples
     --------
