@@ -221,6 +221,8 @@ class EmbeddingMapDisplay:
             raise ValueError(
                 f"embeddings holds NaN in all {len(embeddings)} rows: nothing to draw."
             )
+        if n_thumbnails:
+            photos = _check_photos(images, image_shape, len(embeddings))  # before the work
         projection = PCA(n_components=2, random_state=0) if projection is None else projection
         projection = clone(projection)
         positions = np.asarray(projection.fit_transform(embeddings[found]), dtype=np.float64)
@@ -232,7 +234,6 @@ class EmbeddingMapDisplay:
         people = people[found]
         faces, thumbnails = (), ()
         if n_thumbnails:
-            photos = _check_photos(images, image_shape, len(embeddings))
             faces, thumbnails = _choose_thumbnails(positions, people, photos, found, n_thumbnails)
         display = cls(
             positions=positions,
