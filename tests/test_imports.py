@@ -14,12 +14,12 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
-    ("_validation", "_version"),
+    ("_cartoon", "_report", "_validation", "_version"),
     ("images", "metrics", "weights", "nn"),
     ("pairs", "plotting"),
     ("align", "base", "datasets", "model_selection"),
     ("embedding", "onnx", "verification"),
-    ("compose",),
+    ("compose", "evaluation"),
     ("",),  # skface/__init__.py
 )
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
@@ -39,7 +39,9 @@ def test_import_skface_is_light():
     assert not _loaded_by("import skface; dir(skface)") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["metrics", "model_selection", "datasets", "plotting"])
+@pytest.mark.parametrize(
+    "module", ["metrics", "model_selection", "datasets", "evaluation", "plotting"]
+)
 def test_no_torch_where_no_network_runs(module):
     assert "torch" not in _loaded_by(f"import skface.{module}")
 
