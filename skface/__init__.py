@@ -16,12 +16,14 @@ if TYPE_CHECKING:
         compose,
         datasets,
         embedding,
+        evaluation,
         images,
         metrics,
         model_selection,
         nn,
         onnx,
         pairs,
+        plotting,
         verification,
         weights,
     )
@@ -29,24 +31,52 @@ if TYPE_CHECKING:
     from skface.compose import PerFace, make_face_verifier
     from skface.datasets import load_face_folder, load_lfw_pairs, make_faces
     from skface.embedding import FaceNetEmbedder
-    from skface.model_selection import IdentityKFold
+    from skface.evaluation import cross_validate_pairs, evaluate_lfw
+    from skface.model_selection import (
+        IdentityGroupKFold,
+        IdentityKFold,
+        IdentityShuffleSplit,
+        StratifiedIdentityKFold,
+        audit_leakage,
+        describe_folds,
+    )
     from skface.onnx import OnnxEmbedder
     from skface.pairs import make_pairs
+    from skface.plotting import (
+        EmbeddingMapDisplay,
+        ErrorTradeoffDisplay,
+        MistakesDisplay,
+        ScoreDistributionDisplay,
+        TippettDisplay,
+    )
     from skface.verification import PairVerifier
 
 __all__ = [
+    "EmbeddingMapDisplay",
+    "ErrorTradeoffDisplay",
     "FaceAligner",
     "FaceNetEmbedder",
+    "IdentityGroupKFold",
     "IdentityKFold",
+    "IdentityShuffleSplit",
+    "MistakesDisplay",
     "OnnxEmbedder",
     "PairVerifier",
     "PerFace",
+    "ScoreDistributionDisplay",
+    "StratifiedIdentityKFold",
+    "TippettDisplay",
     "__version__",
     "align",
+    "audit_leakage",
     "base",
     "compose",
+    "cross_validate_pairs",
     "datasets",
+    "describe_folds",
     "embedding",
+    "evaluate_lfw",
+    "evaluation",
     "images",
     "load_face_folder",
     "load_lfw_pairs",
@@ -58,17 +88,30 @@ __all__ = [
     "nn",
     "onnx",
     "pairs",
+    "plotting",
     "verification",
     "weights",
 ]
 
 _MODULE_OF = {
+    "EmbeddingMapDisplay": "plotting",
+    "ErrorTradeoffDisplay": "plotting",
     "FaceAligner": "align",
     "FaceNetEmbedder": "embedding",
+    "IdentityGroupKFold": "model_selection",
     "IdentityKFold": "model_selection",
+    "IdentityShuffleSplit": "model_selection",
+    "MistakesDisplay": "plotting",
     "OnnxEmbedder": "onnx",
     "PairVerifier": "verification",
     "PerFace": "compose",
+    "ScoreDistributionDisplay": "plotting",
+    "StratifiedIdentityKFold": "model_selection",
+    "TippettDisplay": "plotting",
+    "audit_leakage": "model_selection",
+    "cross_validate_pairs": "evaluation",
+    "describe_folds": "model_selection",
+    "evaluate_lfw": "evaluation",
     "load_face_folder": "datasets",
     "load_lfw_pairs": "datasets",
     "make_face_verifier": "compose",

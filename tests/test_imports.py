@@ -14,12 +14,12 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
-    ("_cartoon", "_validation", "_version"),
+    ("_cartoon", "_report", "_validation", "_version"),
     ("images", "metrics", "weights", "nn"),
-    ("pairs",),
+    ("pairs", "plotting"),
     ("align", "base", "datasets", "model_selection"),
     ("embedding", "onnx", "verification"),
-    ("compose",),
+    ("compose", "evaluation"),
     ("",),  # skface/__init__.py
 )
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
@@ -39,9 +39,15 @@ def test_import_skface_is_light():
     assert not _loaded_by("import skface; dir(skface)") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["metrics", "model_selection", "datasets"])
+@pytest.mark.parametrize(
+    "module", ["metrics", "model_selection", "datasets", "evaluation", "plotting"]
+)
 def test_no_torch_where_no_network_runs(module):
     assert "torch" not in _loaded_by(f"import skface.{module}")
+
+
+def test_matplotlib_is_loaded_by_drawing_only():
+    assert "matplotlib" not in _loaded_by("import skface.plotting")
 
 
 def test_dir_is_all_and_every_name_resolves():
@@ -51,7 +57,8 @@ def test_dir_is_all_and_every_name_resolves():
 
 
 def test_public_modules_are_listed():
-    modules = {path.stem for path in PACKAGE.glob("[!_]*.py")} | {"nn"}
+    modules = {path.stem for path in PACKAGE.glob("[!_]*.py")}
+    modules |= {path.parent.name for path in PACKAGE.glob("[!_]*/__init__.py")}
     assert modules <= set(skface.__all__)
 
 
@@ -81,8 +88,8 @@ def test_imports_run_downwards(path):
     assert own in LEVEL, f"give {own}.py a place in LAYERS"
     for imported in _imports_from_skface(path):
         top = imported.partition(".")[0]
-        if own == top == "nn":
-            continue  # plain PyTorch, which only knows itself
+        if own == top:
+            continue  # the modules of a package know each other
         assert LEVEL[top] < LEVEL[own], f"{path.name} imports skface.{imported}"
 
 

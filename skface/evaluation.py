@@ -1,0 +1,426 @@
+"""How well a verifier does on people it has not seen: fold by fold, and on LFW."""
+
+import os
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import PredefinedSplit
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length, get_tags, indexable
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import column_or_1d
+
+from skface._report import Report, table
+from skface._validation import check_option, name_some
+from skface.datasets import load_lfw_pairs
+from skface.metrics import rate_interval
+from skface.model_selection import describe_folds
+from skface.model_selection._folds import split_rows
+
+_MEASURES = ("threshold", "accuracy", "accuracy_compared", "far", "frr", "fmr", "fnmr")
+
+
+def cross_validate_pairs(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    cv: Any,
+    groups: Any = None,
+    params: dict[str, Any] | None = None,
+    n_jobs: int | None = None,
+) -> Report:
+    """Judge a verifier by cross-validation, with all that a report on verification needs.
+
+    In every fold a clone is fitted to the training pairs, threshold included, and decides on the
+    test pairs. Pairs that could not be compared stay in: they are rejected, so they count as errors
+    if they show one person. All figures are given with and without them.
+
+    Parameters
+    ----------
+    estimator : classifier
+        A :class:`PairVerifier`, a pipeline that ends in one, a search over such pipelines, or any
+        other binary classifier with `decision_function` or `predict_proba`. What fitting cannot
+        change at the beginning of a pipeline is run once over all pairs instead of in every fold:
+        steps in :class:`sklearn.frozen.FrozenEstimator`, and those without state (tagged
+        ``requires_fit=False``).
+    X : pairs
+        What `estimator` takes.
+    y : array-like of shape (n_pairs,)
+        Labels of two kinds; the larger one means "same".
+    cv : splitter, iterable of (train, test), or int
+        Such as :class:`IdentityKFold`, or :class:`sklearn.model_selection.PredefinedSplit` for
+        folds that come with the data.
+    groups : array-like of shape (n_pairs, 2), default=None
+        The two people of each pair, which `cv` may need. With them, test pairs that show somebody
+        who is in training are counted.
+    params : dict, default=None
+        Further arguments of ``estimator.fit``, each with one value per pair: ``{"groups": groups}``
+        lets a :class:`sklearn.model_selection.GridSearchCV` make identity-disjoint folds of its
+        own.
+    n_jobs : int, default=None
+        Folds to work on at a time. None means 1, -1 all processors.
+
+    Returns
+    -------
+    report : Report
+        A :class:`sklearn.utils.Bunch` that prints as a table:
+
+        - `folds`: a list with one dict per fold, which :class:`pandas.DataFrame` takes as it is:
+          `fold`; `n_train`; `n_genuine` and `n_impostor`, all test pairs of one and of two people;
+          `n_failed_genuine` and `n_failed_impostor`, those of them whose score is NaN; `threshold`
+          (NaN if `estimator` has none); `accuracy`, `far` and `frr` of all test pairs, failures
+          rejected; `accuracy_compared`, `fmr` and `fnmr` without failures.
+        - `mean`, `sd` and `se`: dicts of the last seven over folds. `sd` has ``ddof=1``, and `se`,
+          the standard error of the mean, is ``sd / sqrt(n_folds)``; both are NaN for one fold.
+        - `accuracy_interval`: the 95 % Clopper-Pearson interval of the accuracy on all test pairs,
+          as if they were independent. If pairs share people it is too narrow; then ask
+          :func:`skface.metrics.verification_report` with ``threshold=0`` and identities.
+        - `rows`, `row_folds`, `y_true`, `y_score`, `y_pred`: the test pairs of all folds, one after
+          the other, for Displays and metrics. `y_score` is the `decision_function`, 0 at the
+          threshold of its fold (or the probability of "same", for a classifier that has no
+          `decision_function`); NaN for failures.
+        - `n_seen_test`: test pairs with somebody who is in training; None without `groups`.
+        - `text`: the table.
+
+    Raises
+    ------
+    ValueError
+        If `y` does not hold two classes, lengths differ, or `cv` refuses the pairs.
+    TypeError
+        If `estimator` has neither `decision_function` nor `predict_proba`.
+
+    See Also
+    --------
+    evaluate_lfw : This on Labeled Faces in the Wild.
+    sklearn.model_selection.cross_validate : Any estimator and any scorer, one number a fold.
+    skface.metrics.verification_report : Error rates at chosen operating points, with intervals.
+
+    Notes
+    -----
+    The folds share most of their training pairs, so their figures depend on each other, and no
+    estimate of the standard error from them is free of bias [1]_. The SE here is the one that the
+    protocol of LFW asks for. Many projects print the SD over folds instead, which is larger.
+
+    A pretrained network learns nothing from the pairs. Freeze it, and it embeds each photo once::
+
+        pipe = make_face_verifier("vggface2").fit(other_pairs, other_same)
+        pipe = make_pipeline(FrozenEstimator(pipe[:-1]), pipe[-1])
+
+    References
+    ----------
+    .. [1] Y. Bengio and Y. Grandvalet. No unbiased estimator of the variance of K-fold
+       cross-validation. Journal of Machine Learning Research 5, 2004.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skface import IdentityKFold, PairVerifier, PerFace, make_faces, make_pairs
+    >>> from skface.evaluation import cross_validate_pairs
+    >>> faces = make_faces(30, 4, 32, difficulty=0.1, random_state=0)
+    >>> pairs = make_pairs(faces.target, random_state=0)
+    >>> pipe = make_pipeline(PerFace(PCA(20, random_state=0)), PairVerifier())
+    >>> X = faces.data[pairs.indices]
+    >>> cv = IdentityKFold(3)
+    >>> report = cross_validate_pairs(pipe, X, pairs.target, cv=cv, groups=pairs.identities)
+    >>> print(report)
+    fold  pairs  failed  threshold  accuracy    FAR    FRR
+    0        80       0     0.0998     76.25  35.00  20.00
+    1        79       0     0.2650     75.95  31.58  21.67
+    2        78       0     0.0546     82.05  50.00   8.33
+    mean                    0.1398     78.08  38.86  16.67
+    SD                      0.1108      3.44   9.80   7.26
+    SE                      0.0640      1.99   5.66   4.19
+    <BLANKLINE>
+    accuracy 78.08 % (SE 1.99)
+    SD over 3 folds with ddof=1; SE = SD / sqrt(3), that of the mean.
+    95 % interval of the accuracy on 237 pairs: [72.24, 83.16] %
+    (Clopper-Pearson, too narrow if pairs share people)
+    >>> scores = report.y_true, report.y_score  # for metrics and Displays
+    """
+    X, y, groups = indexable(X, y, groups)
+    y = column_or_1d(y)
+    classes = np.unique(y)
+    if len(classes) != 2:
+        raise ValueError(
+            f"y holds {len(classes)} classes, {name_some(classes.tolist())}: it must say same or "
+            "different."
+        )
+    params = params or {}
+    check_consistent_length(y, *params.values())
+    splits = list(split_rows(cv, X, y, groups))
+    estimator, X = _run_fixed_steps(estimator, X)
+    results = Parallel(n_jobs=n_jobs)(
+        delayed(_fit_and_decide)(
+            clone(estimator),
+            _take(X, train),
+            y[train],
+            {name: _take(values, train) for name, values in params.items()},
+            _take(X, test),
+            classes[1],
+        )
+        for train, test in splits
+    )
+    scores, accepted, thresholds = zip(*results, strict=True)
+    folds = [
+        {
+            "fold": number,
+            "n_train": len(train),
+            "threshold": thresholds[number],
+            **_count(y[test] == classes[1], scores[number], accepted[number]),
+        }
+        for number, (train, test) in enumerate(splits)
+    ]
+    report = Report(folds=folds, **_average(folds))
+    report.rows = np.concatenate([test for _, test in splits])
+    report.row_folds = np.repeat(np.arange(len(splits)), [len(test) for _, test in splits])
+    report.y_true = y[report.rows]
+    report.y_score = np.concatenate(scores)
+    report.y_pred = classes[np.concatenate(accepted).astype(np.intp)]
+    n_right = np.count_nonzero(report.y_pred == report.y_true)
+    report.accuracy_interval = rate_interval(n_right, len(report.rows))
+    report.n_seen_test = None
+    if groups is not None:
+        leaks = describe_folds(splits, X, y, groups).folds
+        report.n_seen_test = sum(fold["n_seen_test"] for fold in leaks)
+    report.text = _describe(report)
+    return report
+
+
+def evaluate_lfw(
+    estimator: Any,
+    data_home: str | os.PathLike | None = None,
+    subset: str = "10_folds",
+    *,
+    funneled: bool = True,
+    n_jobs: int | None = None,
+) -> Report:
+    """Judge a verifier on Labeled Faces in the Wild, by its protocol.
+
+    View 2, for the final report, is ten folds of 600 pairs that share nobody: the verifier is
+    fitted, and its threshold learned, on nine of them and tested on the tenth. View 1, for
+    development, is one split: fitted on its training pairs, tested on its test pairs.
+
+    Parameters
+    ----------
+    estimator : classifier
+        A verifier that takes pairs of paths, as for :func:`cross_validate_pairs`. Photos in which
+        no face is found stop it, unless its aligner has ``on_failure="nan"``.
+    data_home : path, default=None
+        The folder that holds ``lfw_home``, or ``lfw_home`` itself; None means
+        :func:`sklearn.datasets.get_data_home`.
+    subset : {"10_folds", "test"}, default="10_folds"
+        View 2, or the test pairs of View 1.
+    funneled : bool, default=True
+        Whether to use the photos in ``lfw_funneled`` or those in ``lfw``.
+    n_jobs : int, default=None
+        Folds to work on at a time. None means 1, -1 all processors.
+
+    Returns
+    -------
+    report : Report
+        As of :func:`cross_validate_pairs`. The accuracy that the protocol asks for is
+        ``report.mean["accuracy"]`` with standard error ``report.se["accuracy"]``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, an index file or photos are missing.
+    ValueError
+        If `subset` is another one, or an index file is not what LFW publishes.
+
+    See Also
+    --------
+    cross_validate_pairs : The same on other pairs.
+    skface.load_lfw_pairs : The pairs.
+
+    Notes
+    -----
+    Use View 2 once, after everything was decided on View 1. The folds are those of the file, and no
+    pair is dropped, so that the figures are comparable. Say along with them which photos, of whom,
+    the network was trained on: LFW asks for it, and people of LFW are in most training sets.
+
+    Examples
+    --------
+    A pretrained network is frozen, so that each photo is embedded once and not in every fold:
+
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skface import load_lfw_pairs, make_face_verifier
+    >>> from skface.evaluation import evaluate_lfw
+    >>> lfw = load_lfw_pairs(subset="train")  # doctest: +SKIP
+    >>> pipe = make_face_verifier("vggface2", on_failure="nan")
+    >>> pipe.fit(lfw.data, lfw.target)  # doctest: +SKIP
+    >>> frozen = make_pipeline(FrozenEstimator(pipe[:-1]), pipe[-1])
+    >>> print(evaluate_lfw(frozen))  # doctest: +SKIP
+    """
+    check_option(subset, "subset", ("10_folds", "test"))
+    if subset == "10_folds":
+        views = [load_lfw_pairs(data_home, subset, funneled=funneled)]
+        folds = views[0].folds
+    else:
+        views = [load_lfw_pairs(data_home, name, funneled=funneled) for name in ("train", "test")]
+        folds = np.repeat([-1, 0], [len(view.target) for view in views])  # -1: never tested
+    X, y, groups = (
+        np.concatenate([view[key] for view in views]) for key in ("data", "target", "identities")
+    )
+    return cross_validate_pairs(
+        estimator, X, y, cv=PredefinedSplit(folds), groups=groups, n_jobs=n_jobs
+    )
+
+
+def _run_fixed_steps(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Run what fitting cannot change at the beginning of a pipeline; return what remains."""
+    if not isinstance(estimator, Pipeline):
+        return estimator, X
+    n_fixed = 0
+    for _, step in estimator.steps[:-1]:
+        if not _is_fixed(step):
+            break
+        X = step.transform(X)
+        n_fixed += 1
+    return estimator[n_fixed:], X
+
+
+def _is_fixed(step: Any) -> bool:
+    """Tell whether fitting leaves a step as it is."""
+    return isinstance(step, FrozenEstimator) or (
+        hasattr(step, "transform") and not get_tags(step).requires_fit
+    )
+
+
+def _take(X: Any, rows: np.ndarray) -> Any:
+    """Return rows of an array, a frame or a list."""
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    return X[rows] if hasattr(X, "shape") else [X[i] for i in rows]
+
+
+def _fit_and_decide(
+    estimator: Any, X_train: Any, y_train: np.ndarray, params: dict[str, Any], X: Any, same: Any
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Fit, and return of the test pairs scores and whether they are accepted; and the threshold."""
+    estimator.fit(X_train, y_train, **params)
+    final = estimator
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        # score and decision from one pass through the steps before
+        X, final = estimator[:-1].transform(X), estimator[-1]
+    if hasattr(final, "decision_function"):
+        score = final.decision_function(X)
+    elif hasattr(final, "predict_proba"):
+        score = final.predict_proba(X)[:, 1]
+    else:
+        raise TypeError(
+            f"estimator={estimator!r} has neither decision_function nor predict_proba; put a "
+            "PairVerifier or another classifier at its end."
+        )
+    accepted = (final.predict(X) == same) & ~np.isnan(score)
+    return score, accepted, _find_threshold(final)
+
+
+def _find_threshold(estimator: Any) -> float:
+    """Return the threshold that a classifier learned, wherever it is; NaN if there is none."""
+    while True:
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif isinstance(estimator, Pipeline):
+            estimator = estimator[-1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            learned = getattr(estimator, "best_threshold_", np.nan)
+            return float(getattr(estimator, "threshold_", learned))
+
+
+def _count(same: np.ndarray, score: np.ndarray, accepted: np.ndarray) -> dict[str, Any]:
+    """Count pairs and compute the rates of one fold, with and without failures."""
+    failed = np.isnan(score)
+    right = accepted == same
+    return {
+        "n_genuine": int(same.sum()),
+        "n_impostor": int((~same).sum()),
+        "n_failed_genuine": int((failed & same).sum()),
+        "n_failed_impostor": int((failed & ~same).sum()),
+        "accuracy": _mean(right),
+        "accuracy_compared": _mean(right[~failed]),
+        "far": _mean(accepted[~same]),
+        "frr": _mean(~accepted[same]),
+        "fmr": _mean(accepted[~same & ~failed]),
+        "fnmr": _mean(~accepted[same & ~failed]),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean, NaN of nothing."""
+    return float(values.mean()) if len(values) else np.nan
+
+
+def _average(folds: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return mean, standard deviation and standard error of every measure over folds."""
+    values = {measure: np.array([fold[measure] for fold in folds]) for measure in _MEASURES}
+    several = len(folds) > 1
+    sd = {name: float(x.std(ddof=1)) if several else np.nan for name, x in values.items()}
+    return {
+        "mean": {name: float(x.mean()) for name, x in values.items()},
+        "sd": sd,
+        "se": {name: value / np.sqrt(len(folds)) for name, value in sd.items()},
+    }
+
+
+def _describe(report: Report) -> str:
+    """Lay out the report."""
+    names = ("threshold", "accuracy", "far", "frr")
+    rows = [["fold", "pairs", "failed", "threshold", "accuracy", "FAR", "FRR"]]
+    for fold in report.folds:
+        n_pairs = fold["n_genuine"] + fold["n_impostor"]
+        n_failed = fold["n_failed_genuine"] + fold["n_failed_impostor"]
+        counts = [str(fold["fold"]), f"{n_pairs:,}", f"{n_failed:,}"]
+        rows.append([*counts, *(_format(name, fold[name]) for name in names)])
+    n_folds, n_failed = len(report.folds), int(np.isnan(report.y_score).sum())
+    if n_folds > 1:
+        for title, values in (("mean", report.mean), ("SD", report.sd), ("SE", report.se)):
+            rows.append([title, "", "", *(_format(name, values[name]) for name in names)])
+    lines = [table(rows), "", f"accuracy {_with_error(report, 'accuracy')}"]
+    if n_failed:
+        rates = [
+            f"{title} {_with_error(report, name)}"
+            for title, name in (("accuracy", "accuracy_compared"), ("FMR", "fmr"), ("FNMR", "fnmr"))
+        ]
+        lines += [
+            f"{n_failed:,} pairs failed and count as rejected; without them",
+            ", ".join(rates),
+        ]
+    if n_folds > 1:
+        lines.append(
+            f"SD over {n_folds} folds with ddof=1; SE = SD / sqrt({n_folds}), that of the mean."
+        )
+    low, high = report.accuracy_interval
+    lines += [
+        f"95 % interval of the accuracy on {len(report.rows):,} pairs: "
+        f"[{100 * low:.2f}, {100 * high:.2f}] %",
+        "(Clopper-Pearson, too narrow if pairs share people)",
+    ]
+    if report.n_seen_test:
+        lines.append(
+            f"{report.n_seen_test:,} of {len(report.rows):,} test pairs show somebody who is in "
+            "training too: the folds leak."
+        )
+    return "\n".join(lines)
+
+
+def _with_error(report: Report, measure: str) -> str:
+    """Write a mean rate with its standard error."""
+    text = f"{_format(measure, report.mean[measure])} %"
+    if len(report.folds) > 1:
+        text += f" (SE {_format(measure, report.se[measure])})"
+    return text
+
+
+def _format(measure: str, value: float) -> str:
+    """Write a threshold as it is, and a rate in percent."""
+    if np.isnan(value):
+        return "-"
+    return f"{value:.4f}" if measure == "threshold" else f"{100 * value:.2f}"

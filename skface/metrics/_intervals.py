@@ -1,0 +1,180 @@
+"""How uncertain an error rate is."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.stats import beta
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+
+from skface._validation import name_some
+from skface.metrics._checks import check_confidence, encode, which_are_same
+
+
+def rate_interval(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Compute the exact (Clopper-Pearson) interval of an error rate.
+
+    It assumes independent pairs. Pairs that share people are not, so take it as the least
+    uncertainty that there is.
+
+    Parameters
+    ----------
+    k, n : float
+        Number of errors and of pairs, ``0 <= k <= n``. Weighted counts need not be whole.
+    confidence : float, default=0.95
+        Coverage, in (0, 1).
+
+    Returns
+    -------
+    low, high : float
+        Ends of the interval; (0, 1) if `n` is 0, for then nothing is known.
+
+    Raises
+    ------
+    ValueError
+        If ``0 <= k <= n`` or ``0 < confidence < 1`` does not hold.
+
+    See Also
+    --------
+    bootstrap_interval : For pairs that share people, and for any metric.
+
+    Examples
+    --------
+    >>> from skface.metrics import rate_interval
+    >>> low, high = rate_interval(0, 3000, confidence=0.9)  # one-sided: 95 %
+    >>> low, round(high, 6)
+    (0.0, 0.000998)
+    """
+    if not 0 <= k <= n:
+        raise ValueError(f"k={k!r} errors among n={n!r} pairs: need 0 <= k <= n.")
+    tail = (1 - check_confidence(confidence)) / 2
+    low = beta.ppf(tail, k, n - k + 1) if k > 0 else 0.0
+    high = beta.isf(tail, k + 1, n - k) if k < n else 1.0
+    return float(low), float(high)
+
+
+def bootstrap_interval(
+    metric: Callable[..., Any],
+    y_true: Any,
+    y_score: Any,
+    identities: Any,
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 1000,
+    random_state: Any = None,
+) -> tuple[Any, Any]:
+    """Compute the interval of a metric by resampling people, not pairs.
+
+    Some people look alike to a network, and others look unlike themselves. All their pairs then go
+    wrong together, so that thousands of pairs of a few hundred people say less than as many
+    independent ones. This interval allows for it.
+
+    Parameters
+    ----------
+    metric : callable
+        Called as ``metric(y_true, y_score, sample_weight=weight)``: any metric of this module or
+        of scikit-learn; wrap it if it needs more arguments. It may return an array (or a tuple,
+        as :func:`equal_error_rate` does); then every element gets an interval.
+    y_true : array-like of shape (n_pairs,)
+        Labels of two kinds; the larger one means "same person".
+    y_score : array-like of shape (n_pairs,)
+        Similarities. Failures are NaN, if the metric takes NaN.
+    identities : array-like of shape (n_pairs, 2)
+        The two people of each pair, equal for pairs of one person.
+    confidence : float, default=0.95
+        Coverage, in (0, 1).
+    n_resamples : int, default=1000
+        How often people are drawn. The ends of the interval vary from one seed to another; more
+        resamples steady them.
+    random_state : int, RandomState instance or None, default=None
+        Draws the people; pass an int for the same interval every time.
+
+    Returns
+    -------
+    low, high : float or ndarray
+        Ends of the percentile interval. Resamples that lack a class, or for which the metric is
+        NaN, are left out; the ends are NaN if none remains.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, there are not exactly two classes, `identities` has another shape,
+        lacks somebody or contradicts `y_true`, or a parameter is out of range.
+
+    See Also
+    --------
+    rate_interval : The exact interval of a rate of independent pairs.
+
+    Notes
+    -----
+    As many people as there are get drawn with replacement, each of them `m` times (often 0). A pair
+    of two people then weighs ``m_1 * m_2``, as often as the two meet in the resample. A pair of
+    photos of one person weighs `m`, not `m` squared: the copies of a person stand for different
+    people, each with the same photos, and photos are compared within each copy only. (Comparing
+    across copies would be an impostor pair, but of one face with itself.)
+
+    Where people matter little, the products vary more than they should and the interval is too
+    wide, by a factor of up to ``sqrt(3)`` for impostor pairs. With few people it is somewhat too
+    narrow: in simulations of 40 whose scores strongly depend on the person, intervals of 95 %
+    held the truth in 92 % of the runs, where those of :func:`rate_interval` did in 47 %. No
+    resample can hold an error that the data lack: if the estimate is 0, so are both ends. Then
+    look at :func:`rate_interval`; :func:`verification_report` takes the wider of the two.
+
+    References
+    ----------
+    R. Fogliato, P. Patil and P. Perona (2024), Confidence intervals for error rates in 1:1 matching
+    tasks. A. B. Owen (2007), The pigeonhole bootstrap.
+
+    Examples
+    --------
+    >>> from skface.metrics import bootstrap_interval, d_prime
+    >>> people = [["ann", "ann"], ["bob", "bob"], ["cy", "cy"], ["dee", "dee"],
+    ...           ["ann", "bob"], ["bob", "cy"], ["cy", "dee"], ["dee", "ann"]]
+    >>> same, scores = [1, 1, 1, 1, 0, 0, 0, 0], [0.9, 0.4, 0.8, 0.5, 0.1, 0.2, 0.5, 0.3]
+    >>> low, high = bootstrap_interval(d_prime, same, scores, people, random_state=0)
+    >>> low < d_prime(same, scores) < high
+    True
+    """
+    tail = (1 - check_confidence(confidence)) / 2
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples={n_resamples!r} is not a positive number.")
+    y_true = column_or_1d(y_true)
+    check_consistent_length(y_true, y_score, identities)
+    same = which_are_same(y_true)
+    people = check_identities(identities, same)
+    n_people = people.max() + 1
+    rng = check_random_state(random_state)
+    values = []
+    for _ in range(n_resamples):
+        times = np.bincount(rng.randint(n_people, size=n_people), minlength=n_people)
+        weight = times[people[:, 0]]
+        weight[~same] *= times[people[~same, 1]]
+        if weight[same].any() and weight[~same].any():
+            values.append(metric(y_true, y_score, sample_weight=weight))
+    if not values:
+        return np.nan, np.nan
+    values = np.asarray(values, dtype=float)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        # Values that occurred, the outer ones: between infinite values nothing is interpolated.
+        low = np.nanquantile(values, tail, axis=0, method="lower")
+        high = np.nanquantile(values, 1 - tail, axis=0, method="higher")
+    return (low, high) if np.ndim(low) else (float(low), float(high))
+
+
+def check_identities(identities: Any, same: np.ndarray) -> np.ndarray:
+    """Check identities against the labels and number the people from 0."""
+    if np.shape(identities) != (len(same), 2):
+        raise ValueError(
+            f"identities has shape {np.shape(identities)}: expected {(len(same), 2)}, the two "
+            "people of each pair."
+        )
+    _, people = encode(identities, "identities")
+    wrong = np.flatnonzero((people[:, 0] == people[:, 1]) != same)
+    if len(wrong):
+        raise ValueError(
+            f"identities contradicts y_true in row {name_some(wrong)}: a pair must name one person "
+            "twice if it is labelled same, and two people if not."
+        )
+    return people

@@ -1,0 +1,19 @@
+"""Splits in which no person of a test row is seen in training, and what tells whether it is so."""
+
+from skface.model_selection._folds import describe_folds
+from skface.model_selection._leakage import audit_leakage
+from skface.model_selection._splitters import (
+    IdentityGroupKFold,
+    IdentityKFold,
+    IdentityShuffleSplit,
+    StratifiedIdentityKFold,
+)
+
+__all__ = [
+    "IdentityGroupKFold",
+    "IdentityKFold",
+    "IdentityShuffleSplit",
+    "StratifiedIdentityKFold",
+    "audit_leakage",
+    "describe_folds",
+]

@@ -1,0 +1,80 @@
+"""Who is in a row: identities as numbers, and who is linked to whom."""
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from skface._validation import name_some
+
+
+def encode_identities(identities: Any, name: str = "groups") -> tuple[np.ndarray, np.ndarray]:
+    """Check identities and number the people from 0, in the order of their labels.
+
+    Parameters
+    ----------
+    identities : array-like of shape (n_rows,) or (n_rows, 2)
+        The identity of each face, or the two identities of each pair.
+    name : str, default="groups"
+        What to call them in an error message.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_people,)
+        The people, sorted.
+    people : ndarray of shape (n_rows, 1) or (n_rows, 2)
+        For every row the numbers of its people.
+
+    Raises
+    ------
+    ValueError
+        If they are of another shape, empty or incomplete, or cannot be ordered.
+    """
+    identities = np.asarray(identities)
+    if identities.ndim not in (1, 2) or (identities.ndim == 2 and identities.shape[1] != 2):
+        raise ValueError(
+            f"{name} has shape {identities.shape}: expected (n,), the identity of each face, or "
+            "(n, 2), the two identities of each pair."
+        )
+    identities = identities.reshape(len(identities), -1)
+    if len(identities) == 0:
+        raise ValueError(f"{name} is empty.")
+    if identities.dtype.kind in "fO":
+        missing = [row for row, names in enumerate(identities) if any(map(_is_missing, names))]
+        if missing:
+            raise ValueError(
+                f"{name} lacks an identity in row {name_some(missing)}. Name the person or drop "
+                "the row."
+            )
+    try:
+        labels, people = np.unique(identities, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} mixes types that cannot be ordered; name everybody by a number or everybody "
+            "by a string."
+        ) from error
+    return labels, people.reshape(identities.shape)
+
+
+def linked_groups(people: np.ndarray) -> np.ndarray:
+    """Find the groups of people whom the pairs link, directly or through others.
+
+    Parameters
+    ----------
+    people : ndarray of shape (n_rows, 1) or (n_rows, 2)
+        From :func:`encode_identities`.
+
+    Returns
+    -------
+    groups : ndarray of shape (n_people,)
+        The group of every person, from 0.
+    """
+    n_people = people.max() + 1
+    links = coo_array((np.ones(len(people)), (people[:, 0], people[:, -1])), (n_people, n_people))
+    return connected_components(links, directed=False)[1]
+
+
+def _is_missing(value: Any) -> bool:
+    """Tell whether `value` is None, NaN, NaT or pandas.NA (which cannot be compared)."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)

@@ -1,0 +1,360 @@
+"""The worst mistakes of a verifier, photo beside photo."""
+
+import textwrap
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Bunch, check_scalar
+
+from skface.images import check_images
+from skface.plotting._photos import thumbnail
+from skface.plotting._scores import pair_scores, scores_and_threshold
+from skface.plotting._style import (
+    DIFFERENT,
+    SAME,
+    count,
+    import_pyplot,
+    shorten,
+)
+
+_SIDE = 256  # pixels that the longer side of a stored photo has at most
+_N_COLUMNS = 4  # pairs beside each other
+# Lengths in units of a photo's side. The font is measured in them too, so that the layout is the
+# same at any size.
+_PAIR_WIDTH = 2.15  # with the gap to the next
+_FONT = 0.15
+_LINE = 1.35 * _FONT
+_LETTER = 0.62 * _FONT  # mean width
+_GAP = 0.12
+_TITLE_HEIGHT = 2 * _LINE + _GAP
+
+
+class MistakesDisplay:
+    """Gallery of the worst mistakes: the pairs that a verifier is most wrong about.
+
+    Shown are false accepts (different people) with the highest scores, false rejects (the same
+    person) with the lowest, and failures, whose comparison gave no score. Look at it before any
+    number: it shows wrong labels, crops of somebody else in the picture, and what is really hard.
+
+    Use :meth:`from_estimator` or :meth:`from_predictions` to create one. All parameters are stored
+    as attributes.
+
+    Parameters
+    ----------
+    false_accepts, false_rejects, failures : Bunch
+        What is shown of each kind, the worst first, failures by row: ``rows`` (n_shown,) numbers of
+        the pairs in X, ``scores`` (n_shown,), ``same`` (n_shown,) whether the pair shows one
+        person, ``people`` (n_shown, 2) or None, and ``photos``, a list of two per pair, each an
+        array (H, W, 3) or a string that says why there is none. Besides, ``n_found``, how many
+        there are in all, and ``n_pairs``, among how many.
+    threshold : float
+        Score from which on a pair is accepted.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes with all photos.
+    figure_ : matplotlib Figure
+        The figure of the axes.
+
+    See Also
+    --------
+    ScoreDistributionDisplay : The scores of all pairs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skface import make_faces, make_pairs
+    >>> from skface.plotting import MistakesDisplay
+    >>> faces = make_faces(n_identities=5, n_images_per_identity=3, random_state=0)
+    >>> pairs = make_pairs(faces.target, random_state=0)
+    >>> scores = np.random.default_rng(0).normal(size=len(pairs.target))
+    >>> display = MistakesDisplay.from_predictions(
+    ...     pairs.target, scores, faces.images[pairs.indices], threshold=0.0, n_mistakes=2
+    ... )
+    >>> display.false_accepts.n_found, display.false_accepts.rows
+    (7, array([21,  6]))
+    """
+
+    def __init__(
+        self, *, false_accepts: Bunch, false_rejects: Bunch, failures: Bunch, threshold: float
+    ) -> None:
+        self.false_accepts = false_accepts
+        self.false_rejects = false_rejects
+        self.failures = failures
+        self.threshold = threshold
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        identities: Any = None,
+        n_mistakes: int = 4,
+        image_shape: tuple[int, ...] | None = None,
+        ax: Any = None,
+    ) -> "MistakesDisplay":
+        """Show the worst mistakes of a fitted verifier.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted pipeline over pairs of photos that ends with :class:`skface.PairVerifier`, or
+            any binary classifier with `decision_function` or `predict_proba`.
+        X : pairs of photos
+            What the estimator takes, and :func:`skface.images.check_images` accepts.
+        y : array-like of shape (n_pairs,)
+            Labels of two kinds; the larger one means "same person".
+        identities : array-like of shape (n_pairs, 2), default=None
+            The people on the photos, to be named.
+        n_mistakes : int, default=4
+            How many to show of each kind.
+        image_shape : tuple (H, W) or (H, W, 3), default=None
+            Shape of one image, needed for flattened rows only.
+        ax : matplotlib Axes, default=None
+            Axes to fill; None makes a figure of the height that is needed.
+
+        Returns
+        -------
+        display : MistakesDisplay
+            The display, drawn.
+        """
+        import_pyplot(cls.__name__)  # before the work
+        y_score, threshold = scores_and_threshold(estimator, X)
+        return cls.from_predictions(
+            y,
+            y_score,
+            X,
+            threshold=threshold,
+            identities=identities,
+            n_mistakes=n_mistakes,
+            image_shape=image_shape,
+            ax=ax,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: Any,
+        y_score: Any,
+        X: Any,
+        *,
+        threshold: float,
+        identities: Any = None,
+        n_mistakes: int = 4,
+        image_shape: tuple[int, ...] | None = None,
+        ax: Any = None,
+    ) -> "MistakesDisplay":
+        """Show the worst mistakes among given scores.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_pairs,)
+            Labels of two kinds; the larger one means "same person".
+        y_score : array-like of shape (n_pairs,)
+            Similarities, larger = more alike. NaN is a failed comparison.
+        X : pairs of photos
+            Anything that :func:`skface.images.check_images` accepts. Only what is shown is decoded.
+        threshold : float
+            Score from which on a pair is accepted.
+        identities : array-like of shape (n_pairs, 2), default=None
+            The people on the photos, to be named.
+        n_mistakes : int, default=4
+            How many to show of each kind.
+        image_shape : tuple (H, W) or (H, W, 3), default=None
+            Shape of one image, needed for flattened rows only.
+        ax : matplotlib Axes, default=None
+            Axes to fill; None makes a figure of the height that is needed.
+
+        Returns
+        -------
+        display : MistakesDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If X holds no pairs, lengths differ, scores are infinite or there are not two classes.
+        """
+        import_pyplot(cls.__name__)
+        check_scalar(n_mistakes, "n_mistakes", Integral, min_val=1)
+        check_scalar(threshold, "threshold", Real)
+        same, score, failed = pair_scores(y_true, y_score)
+        rows = check_images(X, image_shape=image_shape, check_files=False)
+        if rows.arity != 2 or rows.n_rows != len(same):
+            raise ValueError(
+                f"X holds {rows.n_rows} {'faces' if rows.arity == 1 else 'pairs'}, but there are "
+                f"{len(same)} scores of pairs: pass the pairs of photos that were scored."
+            )
+        people = _check_identities(identities, len(same))
+
+        def gather(candidates, badness, n_pairs):
+            worst = candidates[np.argsort(badness[candidates], kind="stable")][:n_mistakes]
+            return Bunch(
+                rows=worst,
+                scores=score[worst],
+                same=same[worst],
+                people=None if people is None else people[worst],
+                photos=[
+                    [thumbnail(rows.images, 2 * row + side, _SIDE) for side in (0, 1)]
+                    for row in worst.tolist()
+                ],
+                n_found=len(candidates),
+                n_pairs=int(n_pairs),
+            )
+
+        accepted = score >= threshold  # never a failure, for NaN compares false
+        display = cls(
+            false_accepts=gather(np.flatnonzero(~same & accepted), -score, np.sum(~same)),
+            false_rejects=gather(np.flatnonzero(same & ~accepted & ~failed), score, np.sum(same)),
+            failures=gather(np.flatnonzero(failed), np.zeros(len(same)), len(same)),
+            threshold=threshold,
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> "MistakesDisplay":
+        """Draw the gallery.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to fill; None makes a figure of the height that is needed.
+
+        Returns
+        -------
+        display : MistakesDisplay
+            The display itself.
+        """
+        pyplot = import_pyplot(type(self).__name__)
+        sections = self._sections()
+        width = _GAP + _N_COLUMNS * _PAIR_WIDTH
+        height = _GAP + sum(_section_height(mistakes) for _, mistakes, _ in sections)
+        if ax is None:
+            inches = pyplot.rcParams["figure.figsize"][0]
+            figure = pyplot.figure(figsize=(inches, inches * height / width))
+            ax = figure.add_axes((0, 0, 1, 1))
+        self.ax_, self.figure_ = ax, ax.figure
+        box = ax.get_window_extent()
+        unit = min(box.width / width, box.height / height) * 72 / self.figure_.dpi  # in points
+        self.ax_.set_axis_off()
+        y = -_GAP
+        for title, mistakes, color in sections:
+            self._draw_section(title, mistakes, color, y, _FONT * unit)
+            y -= _section_height(mistakes)
+        # afterwards, for images change them
+        self.ax_.set(xlim=(0, width), ylim=(-height, 0), aspect="equal")
+        return self
+
+    def _sections(self) -> list[tuple[str, Bunch, str]]:
+        """Return title, mistakes and colour of each kind, of failures only if there are any."""
+        sections = [
+            (
+                f"False accepts: different people, score ≥ {self.threshold:.3g}",
+                self.false_accepts,
+                DIFFERENT,
+            ),
+            (
+                f"False rejects: same person, score < {self.threshold:.3g}",
+                self.false_rejects,
+                SAME,
+            ),
+        ]
+        if self.failures.n_found:
+            sections.append(("Failures: no score, hence rejected", self.failures, "0.4"))
+        return sections
+
+    def _draw_section(
+        self, title: str, mistakes: Bunch, color: str, y: float, fontsize: float
+    ) -> None:
+        """Draw one kind of mistakes, from `y` downwards."""
+        style = {"fontsize": fontsize, "verticalalignment": "top", "parse_math": False}
+        self.ax_.text(_GAP, y, title, fontweight="bold", **style)
+        self.ax_.text(_GAP, y - _LINE, _how_many(mistakes), **style)
+        for place in range(len(mistakes.rows)):
+            row, column = divmod(place, _N_COLUMNS)
+            left = _GAP + column * _PAIR_WIDTH
+            top = y - _TITLE_HEIGHT - row * _pair_height(mistakes)
+            for side, photo in enumerate(mistakes.photos[place]):
+                self._draw_photo(photo, left + side, top, color, fontsize)
+            self.ax_.text(left, top - 1 - _GAP / 2, _caption(mistakes, place), **style)
+
+    def _draw_photo(
+        self, photo: np.ndarray | str, left: float, top: float, color: str, fontsize: float
+    ) -> None:
+        """Draw a photo, or why there is none, into a square of side 1."""
+        height, width = (1, 1) if isinstance(photo, str) else photo.shape[:2]
+        height, width = height / max(height, width), width / max(height, width)
+        x, y = left + (1 - width) / 2, top - (1 + height) / 2
+        if isinstance(photo, str):
+            lines = textwrap.wrap(photo, int(0.95 / (0.8 * _LETTER)), max_lines=6, placeholder="…")
+            self.ax_.text(
+                left + 0.5,
+                top - 0.5,
+                "\n".join(lines),
+                fontsize=0.8 * fontsize,
+                horizontalalignment="center",
+                verticalalignment="center",
+                parse_math=False,
+            )
+        else:
+            self.ax_.imshow(photo, extent=(x, x + width, y, y + height))
+        # the frame is what has a colour, so it lies above the photo
+        self.ax_.fill(
+            [x, x + width, x + width, x],
+            [y, y, y + height, y + height],
+            facecolor="none",
+            edgecolor=color,
+            linewidth=1.5,
+            zorder=2,
+        )
+
+
+def _section_height(mistakes: Bunch) -> float:
+    n_rows = -(-len(mistakes.rows) // _N_COLUMNS)
+    return _TITLE_HEIGHT + n_rows * _pair_height(mistakes)
+
+
+def _pair_height(mistakes: Bunch) -> float:
+    """Return the height of a pair with its caption."""
+    n_lines = max(
+        (_caption(mistakes, i).count("\n") + 1 for i in range(len(mistakes.rows))), default=0
+    )
+    return 1 + _GAP + n_lines * _LINE + _GAP
+
+
+def _how_many(mistakes: Bunch) -> str:
+    """Word how many of the mistakes are shown."""
+    n_shown, among = len(mistakes.rows), f"among {count(mistakes.n_pairs, 'pair')}"
+    if not n_shown:
+        return f"none {among}"
+    if n_shown < mistakes.n_found:
+        rank = "first" if np.isnan(mistakes.scores[0]) else "worst"
+        return f"the {rank} {n_shown} of {mistakes.n_found:,} {among}"
+    return f"all there are: {n_shown} {among}"
+
+
+def _caption(mistakes: Bunch, place: int) -> str:
+    """Word the text below a pair."""
+    row, score, same = (mistakes[key][place] for key in ("rows", "scores", "same"))
+    if np.isnan(score):
+        lines = [f"row {row}: {'same' if same else 'different'}"]
+    else:
+        lines = [f"row {row}: {score:.3g}"]
+    if mistakes.people is not None:
+        lines += dict.fromkeys(str(person) for person in mistakes.people[place])
+    return "\n".join(shorten(line, int(2 / _LETTER)) for line in lines)
+
+
+def _check_identities(identities: Any, n_pairs: int) -> np.ndarray | None:
+    if identities is None:
+        return None
+    identities = np.asarray(identities)
+    if identities.shape != (n_pairs, 2):
+        raise ValueError(
+            f"identities has shape {identities.shape}; expected the two people of each pair, "
+            f"{(n_pairs, 2)}."
+        )
+    return identities
