@@ -236,7 +236,10 @@ class _ItemImages(ImageSequence):
         if _is_path(item):
             return os.fspath(item)
         if isinstance(item, PIL.Image.Image):
-            return id(item)  # of pictures that are decoded when needed, the same object is enough
+            try:
+                return _content_key(self[i])  # as it is used: turned upright, and 16 bits reduced
+            except ImageError:
+                return id(item)  # which whoever uses it will report
         return _content_key(item)
 
     def name(self, i):

@@ -252,6 +252,16 @@ def test_pil_images_of_any_mode_are_told_apart():
         assert sequence.key(0) == sequence.key(3) != sequence.key(1)
 
 
+def test_broken_pil_images_are_reported_when_they_are_used(tmp_path):
+    path = tmp_path / "cut.jpg"
+    PIL.Image.fromarray(RGB[0]).resize((200, 200)).save(path)
+    path.write_bytes(path.read_bytes()[:1500])
+    sequence = check_images([[PIL.Image.open(path), PIL.Image.fromarray(RGB[0])]]).images
+    assert sequence.key(0) != sequence.key(1)
+    with pytest.raises(ImageError, match="row 0, photo 0"):
+        sequence[0]
+
+
 def test_one_odd_row_among_many_is_named_at_once():
     paths = ["face.jpg"] * 20_000 + [None]
     with pytest.raises(TypeError, match="rows 20000 differ.*None"):

@@ -58,8 +58,8 @@ def main() -> None:
     verdict = "agrees with" if low <= 1e-3 <= high else "contradicts"
     print(
         f"\nDoes FAR 1e-3 hold? {accepted} of {impostor.sum()} different pairs were accepted, a "
-        f"rate between {low:.2%} and {high:.2%} at 95 % confidence, which {verdict} 0.1 %. It takes "
-        "3,000 pairs without a false acceptance to show that a rate is below 0.1 %; there are "
+        f"rate between {low:.2%} and {high:.2%} at 95 % confidence, which {verdict} 0.1 %. It "
+        "takes 3,000 pairs without a false acceptance to show a rate below 0.1 %; there are "
         f"{(train.target == 0).sum():,} in DevTrain and {impostor.sum():,} in DevTest."
     )
 
