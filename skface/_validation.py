@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
+import numpy as np
+
 
 def check_option(value: Any, name: str, options: Collection[str]) -> Any:
     """Return `value` if it is one of `options`, else raise a ValueError that lists them."""
@@ -18,3 +20,28 @@ def name_some(items: Iterable[Any], limit: int = 5) -> str:
     if len(names) <= limit:
         return ", ".join(names)
     return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+
+
+def encode_labels(labels: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct labels, sorted, and for every entry the number of its label."""
+    labels = np.asarray(labels)
+    if labels.dtype.kind in "fO":
+        entries = labels.reshape(len(labels), -1)
+        missing = [row for row, entry in enumerate(entries) if any(map(_is_missing, entry))]
+        if missing:
+            raise ValueError(
+                f"{name} lacks a label in row {name_some(missing)}. Give it one, or leave the row "
+                "out."
+            )
+    try:
+        distinct, numbers = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} mixes types that cannot be ordered; use numbers only or strings only."
+        ) from error
+    return distinct, numbers.reshape(labels.shape)
+
+
+def _is_missing(value: Any) -> bool:
+    """Tell whether `value` is None, NaN, NaT or pandas.NA (which cannot be compared)."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)

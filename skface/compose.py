@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from numbers import Integral
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.utils import check_scalar, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skface.align import FaceAligner
@@ -16,18 +16,22 @@ from skface.base import RowTransformer
 from skface.embedding import FaceNetEmbedder
 from skface.images import Rows, check_images, iter_batches, vector_rows
 from skface.onnx import OnnxEmbedder
-from skface.pairs import identities_from_pairs, row_images
+from skface.pairs import check_same, identities_from_pairs, row_images
 from skface.verification import PairVerifier
 from skface.weights import weights_info
 
 
 def _steps(transformer) -> Iterator[BaseEstimator]:
-    """Yield the transformer, or the steps of a pipeline, in turn."""
-    if not isinstance(transformer, Pipeline):
+    """Yield the transformer, or those of a pipeline or union, in turn."""
+    if isinstance(transformer, Pipeline):
+        steps = transformer.steps
+    elif isinstance(transformer, FeatureUnion):
+        steps = transformer.transformer_list
+    else:
         yield transformer
         return
-    for _, step in transformer.steps:
-        if step is not None and not isinstance(step, str):  # "passthrough"
+    for _, step in steps:
+        if step is not None and not isinstance(step, str):  # "passthrough" or "drop"
             yield from _steps(step)
 
 
@@ -48,9 +52,10 @@ class PerFace(MetaEstimatorMixin, RowTransformer, BaseEstimator):
     """Apply a per-face transformer to faces or to pairs, each distinct face once.
 
     scikit-learn's transformers know nothing of pairs, and refuse images; PerFace hands them one
-    face per row and regroups what comes back. Faces go through in batches, so a whole pipeline
-    from photos to embeddings needs memory for one batch of photos only. A face that an earlier step
-    did not find (all NaN) is kept from the transformer, and its values are NaN.
+    face per row and regroups what comes back. `transform` hands over a batch of faces at a time, so
+    a whole pipeline from photos to embeddings needs memory for one batch of photos only; `fit`
+    hands over all at once. A face that an earlier step did not find (all NaN) is kept from the
+    transformer, and its values are NaN.
 
     Parameters
     ----------
@@ -152,7 +157,8 @@ class PerFace(MetaEstimatorMixin, RowTransformer, BaseEstimator):
         return values if rows.arity == 1 else values[inverse]
 
     def _transform_faces(self, faces):
-        values = np.asarray(self.transformer_.transform(faces))
+        values = self.transformer_.transform(faces)
+        values = values.toarray() if issparse(values) else np.asarray(values)
         if len(values) != len(faces):
             raise ValueError(
                 f"transformer={self.transformer!r} returned {len(values)} rows for {len(faces)} "
@@ -183,13 +189,14 @@ class PerFace(MetaEstimatorMixin, RowTransformer, BaseEstimator):
         """Return one target per chosen image, or None."""
         if y is None or (rows.arity == 2 and not _needs_targets(self.transformer)):
             return None
+        if rows.arity == 2:
+            left, right = inverse.reshape(-1, 2).T
+            same = check_same(y, rows.n_rows)
+            return identities_from_pairs(left, right, same, len(chosen))
         y = column_or_1d(y, warn=True)
         if len(y) != rows.n_rows:
             raise ValueError(f"y has {len(y)} labels, but X has {rows.n_rows} rows.")
-        if rows.arity == 1:
-            return y
-        left, right = inverse.reshape(-1, 2).T
-        return identities_from_pairs(left, right, y == unique_labels(y)[-1], len(chosen))
+        return y
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -6,17 +6,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from skface._validation import check_option, name_some
+from skface._validation import check_option, encode_labels, name_some
 from skface.base import BaseEmbedder, Preprocessing, live
 from skface.images import Rows, iter_batches, vector_rows
 from skface.nn.augment import augment
 from skface.nn.backbones import BACKBONES, get_backbone, load_retail0095_ir
 from skface.nn.rng import private_global_rng
 from skface.nn.training import train_embedder
-from skface.pairs import identities_from_pairs, row_images
+from skface.pairs import check_same, identities_from_pairs, row_images
 from skface.weights import REGISTRY, fetch_weights, load_state, weights_info
 
 
@@ -267,21 +266,16 @@ class FaceNetEmbedder(BaseEmbedder):
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
                 "is None: identities for faces, same or different for pairs."
             )
-        y = column_or_1d(y, warn=True)
-        if len(y) != rows.n_rows:
-            raise ValueError(f"y has {len(y)} labels, but X has {rows.n_rows} rows.")
         chosen, inverse = row_images(rows)
         if rows.arity == 1:
-            labels = np.unique(y, return_inverse=True)[1]
+            y = column_or_1d(y, warn=True)
+            if len(y) != rows.n_rows:
+                raise ValueError(f"y has {len(y)} labels, but X has {rows.n_rows} rows.")
+            labels = encode_labels(y, "y")[1]
         else:
-            classes = unique_labels(y)
-            if len(classes) != 2:
-                raise ValueError(
-                    f"y holds {len(classes)} classes ({name_some(classes)}); training on pairs "
-                    "needs pairs of the same person and of different people."
-                )
+            same = check_same(y, rows.n_rows)
             left, right = inverse.reshape(-1, 2).T
-            labels = identities_from_pairs(left, right, y == classes[-1], len(chosen))
+            labels = identities_from_pairs(left, right, same, len(chosen))
         found = np.array([not rows.images.is_missing(i) for i in chosen])
         return chosen[found], labels[found]
 

@@ -197,6 +197,10 @@ class _Vectors(_ArrayImages):
     def __getitem__(self, i):
         return self._array[i]
 
+    def is_missing(self, i):
+        # unlike an image, a vector may lack some values, which is the transformer's business
+        return self._array.dtype.kind == "f" and bool(np.isnan(self._array[i]).all())
+
 
 class _ItemImages(ImageSequence):
     """Images given one by one, as paths, PIL images or arrays."""

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch, check_random_state, column_or_1d
+from sklearn.utils.random import sample_without_replacement
 
-from skface._validation import name_some
+from skface._validation import encode_labels, name_some
 from skface.images import ImageSequence, Rows
 
 
@@ -44,6 +45,38 @@ def row_images(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         return distinct_images(rows.images)
     every = np.arange(rows.n_rows)
     return every, every
+
+
+def check_same(y: Any, n_pairs: int) -> np.ndarray:
+    """Check labels of pairs, and return which say that the pair shows one person.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_pairs,)
+        Labels of two kinds; the last one in sorted order means the same person.
+    n_pairs : int
+        Number of pairs.
+
+    Returns
+    -------
+    same : ndarray of shape (n_pairs,), dtype bool
+        True for pairs of one person.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer labels than pairs, or not exactly two kinds.
+    """
+    y = column_or_1d(y, warn=True)
+    if len(y) != n_pairs:
+        raise ValueError(f"y has {len(y)} labels, but X has {n_pairs} rows.")
+    classes, codes = encode_labels(y, "y")
+    if len(classes) != 2:
+        raise ValueError(
+            f"y holds {len(classes)} classes ({name_some(classes)}); learning from pairs needs "
+            "pairs of the same person and of different people."
+        )
+    return codes == 1
 
 
 def identities_from_pairs(
@@ -109,7 +142,8 @@ def make_pairs(
     identities : array-like of shape (n,)
         The person of each face, of any label type.
     n_genuine : int, default=None
-        Pairs of one person; None takes all there are.
+        Pairs of one person; None takes all there are, which grows with the square of the number of
+        faces of a person.
     n_impostor : int, default=None
         Pairs of two people; None takes as many as there are genuine pairs.
     random_state : int, RandomState instance or None, default=None
@@ -125,7 +159,8 @@ def make_pairs(
     Raises
     ------
     ValueError
-        If there are fewer different pairs than asked for.
+        If there are fewer different pairs than asked for, or none of one person; if an identity is
+        missing.
 
     Examples
     --------
@@ -141,12 +176,17 @@ def make_pairs(
             "faces, (n,)."
         )
     rng = check_random_state(random_state)
-    people, codes = np.unique(identities, return_inverse=True)
+    people, codes = encode_labels(identities, "identities")
     order = np.argsort(codes, kind="stable")
     counts = np.bincount(codes)
     n_all_genuine = int((counts * (counts - 1) // 2).sum())
     n_faces = len(codes)
     n_all_impostor = n_faces * (n_faces - 1) // 2 - n_all_genuine
+    if n_genuine is None and n_all_genuine == 0:
+        raise ValueError(
+            f"identities names {len(people)} people with one face each, so there is no genuine "
+            "pair. Add second faces, or set n_genuine=0 and n_impostor."
+        )
     n_genuine = n_all_genuine if n_genuine is None else n_genuine
     n_impostor = min(n_genuine, n_all_impostor) if n_impostor is None else n_impostor
     for name, asked, available in (
@@ -159,7 +199,7 @@ def make_pairs(
                 f"{available} such pairs."
             )
     genuine = _draw_genuine(order, counts, n_genuine, n_all_genuine, rng)
-    impostor = _draw_impostors(codes, n_impostor, n_all_impostor, rng)
+    impostor = _draw_impostors(order, counts, n_impostor, n_all_impostor, rng)
     indices = np.concatenate([genuine, impostor])
     target = np.repeat([1, 0], [len(genuine), len(impostor)])
     mixed = rng.permutation(len(target))
@@ -168,35 +208,28 @@ def make_pairs(
 
 
 def _draw_genuine(order, counts, n_wanted, n_all, rng):
-    """Draw ranks of genuine pairs without replacement, and turn each into a person and a pair."""
-    ranks = np.sort(rng.choice(n_all, n_wanted, replace=False)) if n_all else np.empty(0, np.intp)
+    """Draw ranks of genuine pairs, and turn each into a person and a pair of its faces."""
+    ranks = _draw_ranks(n_all, n_wanted, rng)
     per_person = counts * (counts - 1) // 2
     ends = np.cumsum(per_person)
     person = np.searchsorted(ends, ranks, side="right")
-    rank = ranks - (ends - per_person)[person]
-    second, first = _pair_of_rank(rank)
+    second, first = _pair_of_rank(ranks - (ends - per_person)[person])
     start = (np.cumsum(counts) - counts)[person]
-    return np.column_stack([order[start + first], order[start + second]]).reshape(-1, 2)
+    return np.column_stack([order[start + first], order[start + second]])
 
 
-def _draw_impostors(codes, n_wanted, n_all, rng):
-    """Draw different pairs of two people: by rejection when few are wanted, else from all."""
-    n_faces = len(codes)
-    n_ranks = n_faces * (n_faces - 1) // 2
-    if 2 * n_wanted > n_all:
-        second, first = _pair_of_rank(np.arange(n_ranks))
-        every = np.flatnonzero(codes[first] != codes[second])
-        chosen = every[rng.choice(len(every), n_wanted, replace=False)]
-    else:
-        chosen = np.empty(0, dtype=np.int64)
-        while len(chosen) < n_wanted:
-            ranks = rng.randint(n_ranks, size=2 * n_wanted + 16, dtype=np.int64)
-            second, first = _pair_of_rank(ranks)
-            ranks = np.concatenate([chosen, ranks[codes[first] != codes[second]]])
-            # np.unique sorts; keep the order of drawing, or small ranks would be preferred
-            chosen = ranks[np.sort(np.unique(ranks, return_index=True)[1])][:n_wanted]
-    second, first = _pair_of_rank(chosen)
-    return np.column_stack([first, second]).reshape(-1, 2)
+def _draw_impostors(order, counts, n_wanted, n_all, rng):
+    """Draw ranks of impostor pairs, each of a face and one of the faces of people before it."""
+    ranks = _draw_ranks(n_all, n_wanted, rng)
+    n_before = np.repeat(np.cumsum(counts) - counts, counts)
+    ends = np.cumsum(n_before)
+    second = np.searchsorted(ends, ranks, side="right")
+    first = ranks - (ends - n_before)[second]
+    return np.column_stack([order[first], order[second]])
+
+
+def _draw_ranks(n_all, n_wanted, rng):
+    return sample_without_replacement(n_all, n_wanted, random_state=rng).astype(np.int64)
 
 
 def _pair_of_rank(rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,9 @@ import pytest
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
 from torch import nn
 
 from skface import FaceNetEmbedder, PairVerifier, PerFace, make_face_verifier, make_faces
@@ -106,6 +107,28 @@ def test_missing_faces_are_not_learnt_from_and_stay_missing(faces):
     assert np.isnan(nobody).all()
     with pytest.raises(ValueError, match="missing faces"):
         per_face.fit(X[[2, 7]])
+
+
+def test_vectors_may_lack_some_values():
+    X = np.array([[1.0, np.nan], [np.nan, 4.0], [3.0, 2.0], [np.nan, np.nan]])
+    got = PerFace(SimpleImputer()).fit_transform(X)
+    np.testing.assert_array_equal(got, [[1, 3], [2, 4], [3, 2], [np.nan, np.nan]])
+
+
+def test_unions_of_embedders_and_sparse_values_come_out_side_by_side(faces):
+    embedders = [FaceNetEmbedder(tiny_network, None, max_epochs=1, random_state=i) for i in (0, 1)]
+    both = PerFace(make_union(*embedders)).fit(faces.data, faces.target)
+    got = both.transform(faces.data[SLOTS])
+    for i, embedder in enumerate(embedders):
+        alone = embedder.fit(faces.data, faces.target).transform(faces.data[SLOTS])
+        np.testing.assert_allclose(got[..., 8 * i : 8 * i + 8], alone, atol=1e-6)
+    binned = PerFace(KBinsDiscretizer(2, quantile_method="averaged_inverted_cdf"))
+    assert isinstance(binned.fit_transform(np.eye(6)), np.ndarray)
+
+
+def test_pairs_of_one_class_do_not_name_people(faces):
+    with pytest.raises(ValueError, match=r"1 classes \(0\)"):
+        PerFace(LinearDiscriminantAnalysis()).fit(faces.data[SLOTS], np.zeros(30, dtype=int))
 
 
 def test_targets_of_another_length_are_refused(faces):

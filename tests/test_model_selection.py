@@ -604,7 +604,7 @@ def test_no_false_alarm_among_photos_of_lfw(shared_data):
         ((FACES.data, None), (None, None), "nothing to compare"),
         ((None, None), (["a"], [1]), "train_identities holds strings and test_identities numbers"),
         ((FACES.data, None), (["a"], ["a"]), "train_identities has 1 rows, but train has 48"),
-        ((None, None), (["a", None], ["a"]), "train_identities lacks an identity in row 1"),
+        ((None, None), (["a", None], ["a"]), "train_identities lacks a label in row 1"),
     ],
 )
 def test_what_cannot_be_audited_is_refused(args, identities, words):

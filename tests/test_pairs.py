@@ -66,6 +66,13 @@ def test_drawn_pairs_are_distinct_and_seeded():
     assert pairs.target[:400].mean() == pytest.approx(1 / 8, abs=0.06)
 
 
+def test_many_faces_of_one_person_are_no_obstacle():
+    identities = np.r_[np.zeros(20_000), np.arange(1, 6)]
+    pairs = make_pairs(identities, n_genuine=10, n_impostor=20_000, random_state=0)
+    assert len({tuple(sorted(pair)) for pair in pairs.indices.tolist()}) == 20_010
+    np.testing.assert_array_equal(pairs.identities[:, 0] == pairs.identities[:, 1], pairs.target)
+
+
 def test_impostors_are_drawn_evenly():
     identities = np.repeat(np.arange(10), 10)
     counts = np.zeros(100)
@@ -80,6 +87,9 @@ def test_impostors_are_drawn_evenly():
     [
         ([1, 2, 3], {"n_genuine": 1}, "n_genuine=1.*between 0 and 0"),
         ([1, 1, 2], {"n_impostor": 3}, "n_impostor=3.*between 0 and 2"),
+        ([1, 2, 3], {}, "no genuine pair"),
+        ([1.0, np.nan, 1.0], {}, "identities lacks a label in row 1"),
+        (["ann", None, "ann"], {}, "identities lacks a label in row 1"),
         ([1], {}, "two or more"),
         ([[1, 2]], {}, r"\(1, 2\)"),
     ],

@@ -89,28 +89,3 @@ def check_confidence(confidence: Any) -> float:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence!r} is not between 0 and 1.")
     return float(confidence)
-
-
-def encode(labels: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct labels, sorted, and for every entry the number of its label."""
-    labels = np.asarray(labels)
-    if labels.dtype.kind in "fO":
-        entries = labels.reshape(len(labels), -1)
-        missing = [row for row, entry in enumerate(entries) if any(map(_is_missing, entry))]
-        if missing:
-            raise ValueError(
-                f"{name} lacks a label in row {name_some(missing)}. Give it one, such as "
-                "'unknown', or leave the row out."
-            )
-    try:
-        distinct, numbers = np.unique(labels, return_inverse=True)
-    except TypeError as error:
-        raise ValueError(
-            f"{name} mixes types that cannot be ordered; use numbers only or strings only."
-        ) from error
-    return distinct, numbers.reshape(labels.shape)
-
-
-def _is_missing(value: Any) -> bool:
-    """Tell whether `value` is None, NaN, NaT or pandas.NA (which cannot be compared)."""
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.stats import beta
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
-from skface._validation import name_some
-from skface.metrics._checks import check_confidence, encode, which_are_same
+from skface._validation import encode_labels, name_some
+from skface.metrics._checks import check_confidence, which_are_same
 
 
 def rate_interval(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -170,7 +170,7 @@ def check_identities(identities: Any, same: np.ndarray) -> np.ndarray:
             f"identities has shape {np.shape(identities)}: expected {(len(same), 2)}, the two "
             "people of each pair."
         )
-    _, people = encode(identities, "identities")
+    _, people = encode_labels(identities, "identities")
     wrong = np.flatnonzero((people[:, 0] == people[:, 1]) != same)
     if len(wrong):
         raise ValueError(

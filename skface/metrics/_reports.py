@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skface.metrics._checks import check_far, check_scores, check_threshold, encode
+from skface._validation import encode_labels
+from skface.metrics._checks import check_far, check_scores, check_threshold
 from skface.metrics._intervals import bootstrap_interval, check_identities, rate_interval
 from skface.metrics._rates import (
     equal_error_rate,
@@ -257,7 +258,7 @@ def group_report(
             f"groups has shape {np.shape(groups)}: expected {(len(same),)}, the group of each "
             f"pair, or {(len(same), 2)}, the group of each photo."
         )
-    labels, members = encode(groups, "groups")
+    labels, members = encode_labels(groups, "groups")
     labels = labels.tolist()
     members = np.sort(members.reshape(len(same), -1), axis=1)[:, [0, -1]]
     kinds = [("all pairs", np.full(len(same), True))]

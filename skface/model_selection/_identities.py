@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from skface._validation import name_some
+from skface._validation import encode_labels
 
 
 def encode_identities(identities: Any, name: str = "groups") -> tuple[np.ndarray, np.ndarray]:
@@ -40,21 +40,7 @@ def encode_identities(identities: Any, name: str = "groups") -> tuple[np.ndarray
     identities = identities.reshape(len(identities), -1)
     if len(identities) == 0:
         raise ValueError(f"{name} is empty.")
-    if identities.dtype.kind in "fO":
-        missing = [row for row, names in enumerate(identities) if any(map(_is_missing, names))]
-        if missing:
-            raise ValueError(
-                f"{name} lacks an identity in row {name_some(missing)}. Name the person or drop "
-                "the row."
-            )
-    try:
-        labels, people = np.unique(identities, return_inverse=True)
-    except TypeError as error:
-        raise ValueError(
-            f"{name} mixes types that cannot be ordered; name everybody by a number or everybody "
-            "by a string."
-        ) from error
-    return labels, people.reshape(identities.shape)
+    return encode_labels(identities, name)
 
 
 def linked_groups(people: np.ndarray) -> np.ndarray:
@@ -73,8 +59,3 @@ def linked_groups(people: np.ndarray) -> np.ndarray:
     n_people = people.max() + 1
     links = coo_array((np.ones(len(people)), (people[:, 0], people[:, -1])), (n_people, n_people))
     return connected_components(links, directed=False)[1]
-
-
-def _is_missing(value: Any) -> bool:
-    """Tell whether `value` is None, NaN, NaT or pandas.NA (which cannot be compared)."""
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)
