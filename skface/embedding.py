@@ -1,6 +1,7 @@
 """FaceNetEmbedder: a network that maps a face to a point on the unit sphere."""
 
 from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,9 @@ class FaceNetEmbedder(BaseEmbedder):
     backbone : str or callable, default=None
         A registered network ("inception_resnet_v1", "mobilefacenet", "retail-0095", "small-resnet",
         or "mlp" for rows that are feature vectors), or a callable without arguments that returns
-        a ``torch.nn.Module`` from (n, 3, H, W) to (n, d), fed ``(pixels - 127.5) / 127.5``. None
-        means what the weights need, and "small-resnet" without weights.
+        a ``torch.nn.Module`` from (n, 3, H, W) to (n, d), fed ``(pixels - 127.5) / 127.5``; to be
+        saved, it has to be a named function of a module. None means what the weights need, and
+        "small-resnet" without weights.
     weights : str, path or None, default="vggface2"
         A registered name (see :func:`skface.weights.list_weights`), a file (.pt, .safetensors, or
         .xml for face-reidentification-retail-0095), or None for a random start.
@@ -181,7 +183,7 @@ class FaceNetEmbedder(BaseEmbedder):
         self.backbone_ = backbone
         self.input_shape_ = self._input_shape(backbone, rows)
         self.preprocessing_ = None if flat else self._preprocessing(backbone)
-        module = self._build(state, seed)
+        module = self._build(state, self.embedding_dim, seed)
         self.history_ = self._train(module, rows, chosen, labels, seed) if trains else []
         self.weights_ = {name: t.cpu().numpy().copy() for name, t in module.state_dict().items()}
         self.embedding_dim_ = self._measure_dim(module)
@@ -190,6 +192,8 @@ class FaceNetEmbedder(BaseEmbedder):
     def _check_params(self):
         check_option(self.trainable, "trainable", ("auto", "all", "none"))
         check_option(self.mining, "mining", ("semi-hard", "hard", "all"))
+        check_scalar(self.flip, "flip", (bool, np.bool_))
+        _choose_device(self.device)
         check_scalar(self.margin, "margin", Real, min_val=0, include_boundaries="neither")
         check_scalar(
             self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither"
@@ -212,6 +216,13 @@ class FaceNetEmbedder(BaseEmbedder):
     def _choose_network(self):
         """Return the backbone, and the given weights or None."""
         backbone, weights = self.backbone, self.weights
+        if isinstance(backbone, torch.nn.Module):
+            raise TypeError(
+                f"backbone is a {type(backbone).__name__}, a network: pass a function without "
+                "arguments that builds one, so that every fit starts from a fresh one."
+            )
+        if not (weights is None or isinstance(weights, str | PathLike)):
+            raise TypeError(f"weights={weights!r} is neither a name, nor a path, nor None.")
         if backbone is not None and not callable(backbone):
             check_option(backbone, "backbone", tuple(BACKBONES))
         if weights is None:
@@ -299,14 +310,14 @@ class FaceNetEmbedder(BaseEmbedder):
         spec = get_backbone(backbone)
         return Preprocessing(size, spec.color, spec.mean, spec.std)
 
-    def _build(self, state, seed=0):
+    def _build(self, state, embedding_dim, seed=0):
         """Build the network, with given weights or, seeded, with random ones."""
         with private_global_rng(seed):
             if callable(self.backbone_):
                 module = self.backbone_()
             else:
                 spec = get_backbone(self.backbone_)
-                width = spec.embedding_dim if self.embedding_dim is None else self.embedding_dim
+                width = spec.embedding_dim if embedding_dim is None else embedding_dim
                 module = spec.build(width, self.input_shape_)
         if not isinstance(module, torch.nn.Module):
             raise TypeError(
@@ -360,7 +371,9 @@ class FaceNetEmbedder(BaseEmbedder):
 
     def _embed(self, faces):
         device = _choose_device(self.device)
-        module = live(self, self.weights_, lambda: self._build(self.weights_)).to(device)
+        module = live(
+            self, self.weights_, lambda: self._build(self.weights_, self.embedding_dim_)
+        ).to(device)
         normalize = torch.nn.functional.normalize
         with torch.inference_mode():
             batch = torch.from_numpy(self._inputs(faces)).to(device)
@@ -386,7 +399,12 @@ def _print_epoch(record):
 
 def _choose_device(device):
     if device != "auto":
-        return torch.device(device)
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"device={device!r} is not a device of torch, such as 'cpu', 'cuda' or 'auto'."
+            ) from error
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -215,6 +215,25 @@ def test_bad_parameters_are_named(params, message, faces):
         FaceNetEmbedder(**{"weights": None, **params}).fit(faces.data, faces.target)
 
 
+@pytest.mark.parametrize(
+    ("params", "kind", "message"),
+    [
+        ({"backbone": nn.Flatten()}, TypeError, "Flatten, a network: pass a function"),
+        ({"weights": 3}, TypeError, "weights=3"),
+        ({"flip": "no"}, TypeError, "flip"),
+        ({"device": "gpu"}, ValueError, "device='gpu'"),
+    ],
+)
+def test_parameters_of_another_kind_are_named(params, kind, message, faces):
+    with pytest.raises(kind, match=message):
+        FaceNetEmbedder(**{"weights": None, **params}).fit(faces.data, faces.target)
+
+
+def test_parameters_that_change_after_fit_wait_for_the_next_fit(trained, faces):
+    again = pickle.loads(pickle.dumps(trained)).set_params(embedding_dim=32)
+    np.testing.assert_array_equal(again.transform(faces.data), trained.transform(faces.data))
+
+
 def test_bad_targets_are_named(faces):
     embedder = FaceNetEmbedder(weights=None, max_epochs=1)
     with pytest.raises(ValueError, match="requires y"):
