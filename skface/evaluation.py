@@ -104,10 +104,11 @@ def cross_validate_pairs(
     estimate of the standard error from them is free of bias [1]_. The SE here is the one that the
     protocol of LFW asks for. Many projects print the SD over folds instead, which is larger.
 
-    A pretrained network learns nothing from the pairs. Freeze it, and it embeds each photo once::
+    A pretrained network learns nothing from the pairs. Load it by fitting it to any of them, freeze
+    it, and it embeds each photo once instead of once in every fold::
 
-        pipe = make_face_verifier("vggface2").fit(other_pairs, other_same)
-        pipe = make_pipeline(FrozenEstimator(pipe[:-1]), pipe[-1])
+        pipe = make_face_verifier("vggface2")
+        pipe = make_pipeline(FrozenEstimator(pipe[:-1].fit(X[:1])), pipe[-1])
 
     References
     ----------
@@ -245,17 +246,17 @@ def evaluate_lfw(
 
     Examples
     --------
-    A pretrained network is frozen, so that each photo is embedded once and not in every fold:
+    A pretrained network is loaded and frozen, so that each photo is embedded once and not in every
+    fold:
 
     >>> from sklearn.frozen import FrozenEstimator
     >>> from sklearn.pipeline import make_pipeline
     >>> from skface import load_lfw_pairs, make_face_verifier
     >>> from skface.evaluation import evaluate_lfw
-    >>> lfw = load_lfw_pairs(subset="train")  # doctest: +SKIP
     >>> pipe = make_face_verifier("vggface2", on_failure="nan")
-    >>> pipe.fit(lfw.data, lfw.target)  # doctest: +SKIP
-    >>> frozen = make_pipeline(FrozenEstimator(pipe[:-1]), pipe[-1])
-    >>> print(evaluate_lfw(frozen))  # doctest: +SKIP
+    >>> one_pair = load_lfw_pairs(subset="train").data[:1]  # doctest: +SKIP
+    >>> loaded = FrozenEstimator(pipe[:-1].fit(one_pair))  # doctest: +SKIP
+    >>> print(evaluate_lfw(make_pipeline(loaded, pipe[-1])))  # doctest: +SKIP
     """
     check_option(subset, "subset", ("10_folds", "test"))
     if subset == "10_folds":

@@ -349,8 +349,8 @@ class IdentityShuffleSplit(_IdentitySplitter):
     """Random splits of people into training and test: whoever is in test is not in training.
 
     Each split draws test people and training people anew. The test rows are the faces, or the pairs
-    with both faces, of test people; the training rows, those of training people. Pairs of one
-    person of either kind are in neither.
+    with both faces, of test people; the training rows, those of training people. A pair of a test
+    person and a training person is in neither.
 
     Parameters
     ----------
