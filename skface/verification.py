@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skface._validation import check_option, name_some
 from skface.metrics import far_frr_curve, rate_interval, threshold_at_far
+from skface.metrics._checks import check_cost
 
 _CRITERIA = ("accuracy", "balanced_accuracy", "f1", "eer", "far", "cost")
 _METRICS = ("cosine", "euclidean", "sqeuclidean")
@@ -324,11 +325,8 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 "criterion='far' needs the largest allowed false acceptance rate, such as far=1e-3."
             )
-        if self.criterion == "cost" and not _is_cost(self.cost):
-            raise ValueError(
-                f"cost={self.cost!r} is not (C_miss, C_fa, prior): two positive costs and a prior "
-                "between 0 and 1."
-            )
+        if self.criterion == "cost":
+            check_cost(self.cost)
 
     def __sklearn_tags__(self) -> Any:
         """Describe the estimator to scikit-learn."""
@@ -501,16 +499,6 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
 def _is_finite_number(value: Any) -> bool:
     """Tell whether `value` is a finite real number."""
     return isinstance(value, (int, float, np.integer, np.floating)) and bool(np.isfinite(value))
-
-
-def _is_cost(cost: Any) -> bool:
-    """Tell whether `cost` is (C_miss, C_fa, prior)."""
-    return (
-        isinstance(cost, (tuple, list, np.ndarray))
-        and len(cost) == 3
-        and all(_is_finite_number(value) and value > 0 for value in cost)
-        and cost[2] < 1
-    )
 
 
 def _relative_cost(

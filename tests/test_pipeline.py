@@ -29,11 +29,12 @@ GRID = {"pairverifier__criterion": ["accuracy", "eer"], "pairverifier__threshold
 def photos(shared_data):
     """36 photographs of 12 people, their pairs, and the same photos decoded."""
     folders = sorted((shared_data / "lfw_home" / "lfw_funneled").iterdir())
-    people = [folder for folder in folders if len(list(folder.glob("*.jpg"))) >= 3][:12]
+    folders = [folder for folder in folders if len(list(folder.glob("*.jpg"))) >= 3][:12]
     paths = np.array(
-        [str(path) for folder in people for path in sorted(folder.iterdir())[:3]], dtype=object
+        [str(path) for folder in folders for path in sorted(folder.iterdir())[:3]], dtype=object
     )
-    pairs = make_pairs([Path(path).parent.name for path in paths], random_state=0)
+    people = [Path(path).parent.name for path in paths]
+    pairs = make_pairs(people, n_impostor=200, random_state=0)
     images = np.stack([np.asarray(PIL.Image.open(path).convert("RGB")) for path in paths])
     return paths, images, pairs
 

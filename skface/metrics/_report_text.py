@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from skface._report import table
+
 
 def format_verification(report: dict[str, Any]) -> str:
     """Lay out the dict of :func:`verification_report`."""
@@ -16,7 +18,7 @@ def format_verification(report: dict[str, Any]) -> str:
         eer += f" {_interval(report['eer_interval'])}"
         d_prime += " [{:.3f}, {:.3f}]".format(*report["d_prime_interval"])
     blocks = [
-        _table(counts),
+        table(counts),
         f"equal error rate {eer} at threshold {report['eer_threshold']:.6g}\n"
         f"d'               {d_prime}",
     ]
@@ -58,7 +60,7 @@ def format_groups(report: dict[str, Any]) -> str:
     return "\n\n".join(
         (
             f"Errors at threshold {report['threshold']:.6g}, in % of the compared pairs.\n"
-            + _table(rows),
+            + table(rows),
             f"{_explain_differential(report, 'fmr')}\n{_explain_differential(report, 'fnmr')}",
             _explain_intervals(report),
         )
@@ -74,17 +76,7 @@ def _points_table(report: dict[str, Any], rates: tuple[str, ...]) -> str:
         mark = " *" if _asks_too_much(target, report) else ""
         threshold = f"{point['threshold']:.6g}"
         rows.append([name + mark, threshold, *(_rate(point, rate) for rate in rates)])
-    return _table(rows)
-
-
-def _table(rows: list[list[str]]) -> str:
-    """Align columns, the first one to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]))
-    return "\n".join(lines)
+    return table(rows)
 
 
 def _rate(kind: dict[str, Any], rate: str) -> str:

@@ -161,8 +161,8 @@ class _IdentityFolds(_IdentitySplitter):
                     "together: with these pairs no fold of it lacks anything."
                 )
         return (
-            "Use fewer splits, StratifiedIdentityKFold, another random_state with shuffle=True, or "
-            "pair people within smaller groups."
+            "Use fewer splits, more pairs, StratifiedIdentityKFold, another random_state with "
+            "shuffle=True, or pair people within smaller groups."
         )
 
 
