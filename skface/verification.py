@@ -593,7 +593,7 @@ def _fit_fusion(X: np.ndarray, same: np.ndarray, weight: np.ndarray) -> Bunch:
     """
     scaler = StandardScaler().fit(X, sample_weight=weight)
     # Newton's method converges to the last digits, so weights and repetitions give one result.
-    regression = LogisticRegression(solver="newton-cholesky", tol=1e-10)
+    regression = LogisticRegression(solver="newton-cholesky", tol=1e-8)
     regression.fit(scaler.transform(X), same, sample_weight=weight)
     coef = regression.coef_[0] / scaler.scale_
     intercept = float(regression.intercept_[0] - (coef * scaler.mean_).sum())
@@ -622,7 +622,7 @@ def _fit_calibrator(kind: str, same: np.ndarray, score: np.ndarray, weight: np.n
     slope = intercept = 0.0
     if spread > 0:
         # A soft target t is a share t of "same" and a share 1 - t of "different".
-        regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
+        regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-8)
         regression.fit(
             np.tile((score - mean) / spread, 2)[:, np.newaxis],
             np.repeat([1, 0], len(score)),

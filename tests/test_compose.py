@@ -123,7 +123,7 @@ def test_unions_of_embedders_and_sparse_values_come_out_side_by_side(faces):
         alone = embedder.fit(faces.data, faces.target).transform(faces.data[SLOTS])
         np.testing.assert_allclose(got[..., 8 * i : 8 * i + 8], alone, atol=1e-6)
     binned = PerFace(KBinsDiscretizer(2, quantile_method="averaged_inverted_cdf"))
-    assert isinstance(binned.fit_transform(np.eye(6)), np.ndarray)
+    assert isinstance(binned.fit_transform(np.arange(24.0).reshape(6, 4)), np.ndarray)
 
 
 def test_pairs_of_one_class_do_not_name_people(faces):
