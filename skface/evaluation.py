@@ -129,16 +129,16 @@ def cross_validate_pairs(
     >>> report = cross_validate_pairs(pipe, X, pairs.target, cv=cv, groups=pairs.identities)
     >>> print(report)
     fold  pairs  failed  threshold  accuracy    FAR    FRR
-    0        80       0     0.0998     76.25  35.00  20.00
-    1        79       0     0.2650     75.95  31.58  21.67
-    2        78       0     0.0546     82.05  50.00   8.33
-    mean                    0.1398     78.08  38.86  16.67
-    SD                      0.1108      3.44   9.80   7.26
-    SE                      0.0640      1.99   5.66   4.19
+    0        83       0     0.2051     80.72  30.43  15.00
+    1        79       0     0.2143     83.54  10.53  18.33
+    2        81       0     0.1277     75.31  33.33  21.67
+    mean                    0.1824     79.86  24.76  18.33
+    SD                      0.0476      4.19  12.42   3.33
+    SE                      0.0275      2.42   7.17   1.92
     <BLANKLINE>
-    accuracy 78.08 % (SE 1.99)
+    accuracy 79.86 % (SE 2.42)
     SD over 3 folds with ddof=1; SE = SD / sqrt(3), that of the mean.
-    95 % interval of the accuracy on 237 pairs: [72.24, 83.16] %
+    95 % interval of the accuracy on 243 pairs: [74.23, 84.69] %
     (Clopper-Pearson, too narrow if pairs share people)
     >>> scores = report.y_true, report.y_score  # for metrics and Displays
     """

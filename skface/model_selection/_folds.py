@@ -62,17 +62,17 @@ def describe_folds(cv: Any, X: Any, y: Any = None, groups: Any = None) -> Report
     >>> rows = pairs.indices, pairs.target, pairs.identities
     >>> print(describe_folds(KFold(3), *rows))
     fold  training: same  different  test: same  different  left out  test people  seen in training
-    0                 65         55          25         35         0           15                15
-    1                 57         63          33         27         0           15                15
+    0                 67         53          23         37         0           15                15
+    1                 55         65          35         25         0           15                15
     2                 58         62          32         28         0           15                15
     180 pairs of 15 people. In no test set: 0 same, 0 different.
     180 of 180 test rows show somebody who is in training too.
     >>> print(describe_folds(IdentityKFold(3), *rows))
     fold  training: same  different  test: same  different  left out  test people  seen in training
-    0                 60         41          30         11        38            5                 0
-    1                 60         40          30         10        40            5                 0
-    2                 60         42          30         12        36            5                 0
-    180 pairs of 15 people. In no test set: 0 same, 57 different.
+    0                 60         38          30          8        44            5                 0
+    1                 60         37          30          7        46            5                 0
+    2                 60         40          30         10        40            5                 0
+    180 pairs of 15 people. In no test set: 0 same, 65 different.
     No test row shows anybody who is in training too.
 
     The folds of Labeled Faces in the Wild come from its file, and are not to be made anew:

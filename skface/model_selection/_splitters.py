@@ -328,10 +328,10 @@ class StratifiedIdentityKFold(_IdentityFolds):
     >>> cv = StratifiedIdentityKFold(4)
     >>> for train, test in cv.split(pairs.indices, pairs.target, pairs.identities):
     ...     print(f"{len(test)} pairs, {pairs.target[test].mean():.0%} same")
-    89 pairs, 56% same
-    89 pairs, 56% same
-    89 pairs, 56% same
-    88 pairs, 57% same
+    98 pairs, 51% same
+    97 pairs, 52% same
+    98 pairs, 51% same
+    98 pairs, 51% same
     """
 
     def _assign_folds(self, people, labels):

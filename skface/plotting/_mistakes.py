@@ -74,7 +74,7 @@ class MistakesDisplay:
     ...     pairs.target, scores, faces.images[pairs.indices], threshold=0.0, n_mistakes=2
     ... )
     >>> display.false_accepts.n_found, display.false_accepts.rows
-    (7, array([21,  6]))
+    (6, array([21, 18]))
     """
 
     def __init__(
