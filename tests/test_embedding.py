@@ -313,7 +313,6 @@ def test_frozen_weights_need_no_labels_and_never_train(retail, faces):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_gpu_model_loads_on_cpu(faces):
     embedder = FaceNetEmbedder(weights=None, max_epochs=1, device="cuda", random_state=0)
     on_gpu = embedder.fit(faces.data, faces.target).transform(faces.data)
