@@ -57,13 +57,19 @@ class Preprocessing:
 
     def __call__(self, faces: list[np.ndarray]) -> np.ndarray:
         """Turn (H, W, 3) RGB faces into one float32 batch (n, 3, H, W)."""
-        batch = np.stack([self._resized(_in_bytes(face)) for face in faces])
+        batch = np.stack([self._pixels(face) for face in faces])
         if self.color == "bgr":
             batch = batch[..., ::-1]
         batch = (batch - np.float32(self.mean)) / np.float32(self.std)
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
 
-    def _resized(self, face: np.ndarray) -> np.ndarray:
+    def to_bytes(self, face: np.ndarray) -> np.ndarray:
+        """Resize an (H, W, 3) face and round its pixels to uint8."""
+        return np.rint(self._pixels(face)).astype(np.uint8)
+
+    def _pixels(self, face: np.ndarray) -> np.ndarray:
+        """Return float32 pixels in 0..255, of the network's size."""
+        face = _in_bytes(face)
         if self.size is None or face.shape[:2] == self.size:
             return face
         import cv2
@@ -169,17 +175,7 @@ class BaseEmbedder(ClassNamePrefixFeaturesOutMixin, RowTransformer, BaseEstimato
     """
 
     def _transform_rows(self, rows: Rows) -> np.ndarray:
-        chosen, inverse = row_images(rows)
-        vectors = np.full((len(chosen), self.embedding_dim_), np.nan, dtype=np.float32)
-        place = 0
-        for batch, faces in iter_batches(rows.images, chosen, self.batch_size):
-            found = [i for i, face in enumerate(faces) if not is_missing(face)]
-            if found:
-                values = self._embed([faces[i] for i in found])
-                vectors[place + np.array(found)] = _unit(values, rows, batch[found])
-            place += len(batch)
-        # every face distinct, as it is for plain faces: nothing to copy
-        return vectors if len(chosen) == len(inverse) else vectors[inverse]
+        return embed_rows(rows, self._embed, self.embedding_dim_, self.batch_size)
 
     def _check_rows(self, X) -> Rows:
         return check_images(X, image_shape=self.image_shape)
@@ -196,6 +192,43 @@ class BaseEmbedder(ClassNamePrefixFeaturesOutMixin, RowTransformer, BaseEstimato
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def embed_rows(
+    rows: Rows,
+    embed: Callable[[list[np.ndarray]], np.ndarray],
+    embedding_dim: int,
+    batch_size: int,
+) -> np.ndarray:
+    """Embed every distinct image of `rows` once, batch by batch.
+
+    Parameters
+    ----------
+    rows : Rows
+        Faces or pairs.
+    embed : callable
+        Turns a list of faces, (H, W, 3) RGB each, into (n, embedding_dim) vectors of any length.
+    embedding_dim : int
+        Length of an embedding.
+    batch_size : int
+        Faces at a time.
+
+    Returns
+    -------
+    ndarray of shape (n * arity, embedding_dim)
+        Unit vectors, one per image; NaN for faces that an earlier step did not find.
+    """
+    chosen, inverse = row_images(rows)
+    vectors = np.full((len(chosen), embedding_dim), np.nan, dtype=np.float32)
+    place = 0
+    for batch, faces in iter_batches(rows.images, chosen, batch_size):
+        found = [i for i, face in enumerate(faces) if not is_missing(face)]
+        if found:
+            values = embed([faces[i] for i in found])
+            vectors[place + np.array(found)] = _unit(values, rows, batch[found])
+        place += len(batch)
+    # every face distinct, as it is for plain faces: nothing to copy
+    return vectors if len(chosen) == len(inverse) else vectors[inverse]
 
 
 def _unit(values: np.ndarray, rows: Rows, batch: np.ndarray) -> np.ndarray:

@@ -41,3 +41,46 @@ def private_global_rng(seed: int, device: torch.device | str = "cpu") -> Iterato
             with torch.cuda.device(index):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def layer_rng_state(device: torch.device | str) -> list[torch.Tensor]:
+    """Return the state of what layers on `device` draw from.
+
+    Parameters
+    ----------
+    device : torch.device or str
+        Where the layers are.
+
+    Returns
+    -------
+    list of Tensor
+        For :func:`restore_layer_rng`.
+    """
+    states = [torch.random.get_rng_state()]
+    if torch.device(device).type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states
+
+
+def restore_layer_rng(states: list[torch.Tensor], device: torch.device | str) -> None:
+    """Go back to a state, so that dropout falls as it fell then.
+
+    Parameters
+    ----------
+    states : list of Tensor
+        From :func:`layer_rng_state`.
+    device : torch.device or str
+        Where the layers are.
+
+    Examples
+    --------
+    >>> with private_global_rng(0):
+    ...     states = layer_rng_state("cpu")
+    ...     first = torch.rand(3)
+    ...     restore_layer_rng(states, "cpu")
+    ...     print(bool((torch.rand(3) == first).all()))
+    True
+    """
+    torch.random.set_rng_state(states[0])
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)

@@ -1,32 +1,96 @@
-"""Training of an embedder with the triplet loss."""
+"""The training loop: batches of faces, an objective, a network, and a history of its epochs."""
 
+import contextlib
+import copy
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skface.nn.losses import mean_of_active, squared_distances, triplet_terms
-from skface.nn.mining import genuine_mask, impostor_mask, mine_triplets
-from skface.nn.rng import private_global_rng
-from skface.nn.sampling import IdentitySampler
+from skface.nn.augment import Augmentation
+from skface.nn.distributed import (
+    Team,
+    frozen_statistics,
+    global_batch_norm,
+    in_one_team,
+)
+from skface.nn.freezing import train_mode
+from skface.nn.objectives import to_device
+from skface.nn.rng import layer_rng_state, private_global_rng, restore_layer_rng
 
 WARMUP_SHARE = 0.1
 # Squared distance: below it, two faces differ by less than two degrees.
 COLLAPSED_DISTANCE = 1e-3
 
 Record = dict[str, float]
+Fetch = Callable[[NDArray[np.intp]], Tensor]
 
 
 class TrainingCollapseWarning(UserWarning):
     """Training has mapped all faces to nearly the same embedding."""
 
 
-def embed(module: nn.Module, images: Tensor) -> Tensor:
+class Sampler(Protocol):
+    """Deals faces into batches; an epoch depends on its number alone."""
+
+    def __len__(self) -> int:
+        """Count the batches of an epoch."""
+
+    def batches(self, epoch: int) -> Any:
+        """Yield batches of rows and their targets."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    max_epochs : int, default=30
+        Passes over the faces.
+    learning_rate : float, default=1e-3
+        Highest learning rate, see :func:`learning_rate_factor`.
+    weight_decay : float, default=1e-4
+        Decay of weight matrices and kernels (AdamW); biases, normalisation and slopes have none.
+    augmentation : Augmentation or None, default=None
+        Random variation of the images of each batch.
+    chunk_size : int, default=256
+        Faces that go through the network at a time. A larger batch is embedded in chunks, twice:
+        first to find the gradient of the loss with respect to every embedding, then to carry it
+        into the network (gradient caching, Gao et al., 2021). Memory is that of one chunk, and the
+        gradient that of the whole batch, but for batch normalisation, which sees one chunk.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic of the network; losses are computed in float32 always.
+    device : torch.device or str, default="cpu"
+        Where to train.
+    seed : int, default=0
+        Governs augmentation, mining and dropout.
+    patience : int or None, default=None
+        Epochs without a better validation after which training stops; None trains to the end.
+    team : Team
+        The processes that train together, each on its share of every batch.
+    """
+
+    max_epochs: int = 30
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    augmentation: Augmentation | None = None
+    chunk_size: int = 256
+    precision: str = "float32"
+    device: torch.device | str = "cpu"
+    seed: int = 0
+    patience: int | None = None
+    team: Team = field(default_factory=Team)
+
+
+def embed(module: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Map images to the unit sphere.
 
     Parameters
@@ -49,31 +113,6 @@ def embed(module: nn.Module, images: Tensor) -> Tensor:
     """
     outputs = module(images)
     return F.normalize(outputs.to(torch.promote_types(outputs.dtype, torch.float32)), dim=1)
-
-
-def train_mode(module: nn.Module) -> None:
-    """Put a network in training mode, all but the parts that are wholly frozen.
-
-    A frozen batch normalisation has to keep its running statistics as well as its parameters, and
-    dropout inside a frozen part would only add noise.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Network, changed in place.
-
-    Examples
-    --------
-    >>> frozen, head = nn.BatchNorm1d(2).requires_grad_(False), nn.Linear(2, 2)
-    >>> train_mode(nn.Sequential(frozen, head))
-    >>> frozen.training, head.training
-    (False, True)
-    """
-    module.train()
-    for part in module.modules():
-        parameters = list(part.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
-            part.eval()
 
 
 def learning_rate_factor(step: int, n_steps: int) -> float:
@@ -102,203 +141,343 @@ def learning_rate_factor(step: int, n_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / (n_steps - n_warmup)))
 
 
-def train_embedder(
-    module: nn.Module,
-    fetch: Callable[[NDArray[np.intp]], Tensor],
-    labels: ArrayLike,
-    *,
-    margin: float = 0.2,
-    mining: str = "semi-hard",
-    n_identities_per_batch: int = 16,
-    n_images_per_identity: int = 4,
-    max_epochs: int = 20,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 1e-4,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-    device: torch.device | str = "cpu",
-    seed: int = 0,
-    on_epoch_end: Callable[[Record], bool | None] | None = None,
-) -> list[Record]:
-    """Train a network so that images of one identity embed close together.
+class Trainer:
+    """Train a network, epoch by epoch, from any epoch on.
 
-    AdamW (no decay of biases and normalisation parameters) with a linear warm-up and a cosine
-    decay, on batches of P identities times K images, with triplets mined in each batch. The same
-    seed gives the same network on a CPU, and the global random state is left as it was.
+    AdamW with a linear warm-up and a cosine decay. The same seed gives the same network on a CPU,
+    and the global random state is left as it was. Draws are seeded by epoch, so that neither
+    callbacks nor resumed training shift them: training that goes on from :meth:`state` ends at the
+    same network as training that was never interrupted.
 
     Parameters
     ----------
     module : nn.Module
         Network, trained in place: images in, (n, d) out, normalised here. Parameters that do not
         require a gradient stay as they are, and so do the running statistics of frozen parts.
-        It is left on `device` in evaluation mode.
+    objective : nn.Module
+        Loss with its measures, one of :mod:`skface.nn.objectives`; its parameters are trained too.
+    sampler : Sampler
+        Deals rows into batches.
     fetch : callable
         Maps an integer array of rows to their images, a float32 Tensor of shape (n_rows, ...)
-        ready for the network. It is asked for one batch at a time.
-    labels : array-like of shape (n,)
-        Identity of each image, of any sortable type.
-    margin : float, default=0.2
-        Margin of the triplet loss, in squared L2 on the unit sphere.
-    mining : {"semi-hard", "hard", "all"}, default="semi-hard"
-        Choice of triplets, see `skface.nn.mining.mine_triplets`.
-    n_identities_per_batch, n_images_per_identity : int, default=16 and 4
-        P and K, both at least 2, see `skface.nn.sampling.IdentitySampler`.
-    max_epochs : int, default=20
-        Epochs to train for; each is about one pass over the images, see
-        `skface.nn.sampling.IdentitySampler`.
-    learning_rate : float, default=1e-3
-        Peak learning rate.
-    weight_decay : float, default=1e-4
-        Decoupled weight decay.
-    augment : callable or None, default=None
-        Maps a batch of images on the device and a torch.Generator to varied images, such as
-        `skface.nn.augment.augment`.
-    device : torch.device or str, default="cpu"
-        Where to train.
-    seed : int, default=0
-        Seed of sampling, mining, augmentation and dropout, at least 0.
-    on_epoch_end : callable or None, default=None
-        Called with the record of each epoch; returning True ends the training.
-
-    Returns
-    -------
-    list of dict
-        One record per epoch: "epoch" (from 1), "loss", "active_fraction" (share of the anchors with
-        at least one violating triplet, whatever the mining), "mean_genuine_distance" and
-        "mean_impostor_distance" (squared L2, 0 to 4) and "learning_rate" (of the last step); all
-        but the first and the last are means over the batches of the epoch, as seen in training.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two identities or none with two images, if nothing is trainable, if
-        images hold NaN or infinite values, or if an option is out of its range.
-    FloatingPointError
-        If training diverges.
-
-    Warns
-    -----
-    TrainingCollapseWarning
-        If all identities end at nearly the same embedding.
+        ready for the network. It is asked for one batch, or one chunk of it, at a time.
+    options : Options
+        How to train.
+    validate : callable, default=None
+        Returns measures of the network, in evaluation mode, among them "validation_eer" (smaller is
+        better) and "validation_tar" (larger is better, where the former is equal). After
+        training, the network is that of the best epoch; if no epoch was as good as the start, it
+        is as it was.
 
     Examples
     --------
     >>> import torch
-    >>> generator = torch.Generator().manual_seed(0)
-    >>> images = torch.rand(12, 5, generator=generator)
-    >>> labels = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
-    >>> history = train_embedder(nn.Linear(5, 3), lambda rows: images[rows], labels, max_epochs=2)
-    >>> [record["epoch"] for record in history]
+    >>> from skface.nn.objectives import Triplet
+    >>> from skface.nn.sampling import IdentitySampler
+    >>> images = torch.rand(12, 5, generator=torch.Generator().manual_seed(0))
+    >>> sampler = IdentitySampler([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], 4, 3, seed=0)
+    >>> trainer = Trainer(
+    ...     nn.Linear(5, 3), Triplet(), sampler, lambda rows: images[rows], Options(max_epochs=2)
+    ... )
+    >>> [record["epoch"] for record in trainer.run()]
     [1, 2]
     """
-    if max_epochs < 1:
-        raise ValueError(f"max_epochs={max_epochs!r} must be at least 1.")
-    sampler = IdentitySampler(labels, n_identities_per_batch, n_images_per_identity, seed)
-    codes = torch.from_numpy(np.unique(np.asarray(labels), return_inverse=True)[1])
-    device = torch.device(device)
-    module.to(device)
-    optimizer = _make_optimizer(module, learning_rate, weight_decay)
-    n_steps = max_epochs * len(sampler)
-    history: list[Record] = []
-    for epoch in range(max_epochs):
-        train_mode(module)
-        # Seeded by epoch, so that neither callbacks nor resumed training shift the draws.
-        own_seed, layers_seed = _epoch_seeds(seed, epoch)
+
+    def __init__(
+        self,
+        module: nn.Module,
+        objective: nn.Module,
+        sampler: Sampler,
+        fetch: Fetch,
+        options: Options,
+        validate: Callable[[], Record] | None = None,
+    ) -> None:
+        if options.max_epochs < 1:
+            raise ValueError(f"max_epochs={options.max_epochs!r} must be at least 1.")
+        self.module = module.to(options.device)
+        self.objective = objective.to(options.device)
+        self.sampler = sampler
+        self.fetch = fetch
+        self.options = options
+        self.validate = validate
+        self.optimizer = _make_optimizer(module, objective, options)
+        # a network without trainable parts is one whose vectors the objective learns from
+        self._module_learns = any(p.requires_grad for p in module.parameters())
+        self.history: list[Record] = []
+        self._first_epoch = 0  # since the start or the last warm start
+        self._best: dict[str, Any] | None = None
+
+    def run(
+        self,
+        on_epoch_begin: Callable[[], None] | None = None,
+        on_epoch_end: Callable[[Record], bool | None] | None = None,
+    ) -> list[Record]:
+        """Train up to the last epoch.
+
+        Parameters
+        ----------
+        on_epoch_begin : callable, default=None
+            Called before every epoch.
+        on_epoch_end : callable, default=None
+            Called with the record of every epoch; returning True ends the training.
+
+        Returns
+        -------
+        list of dict
+            One record per epoch, those before a warm start included: "epoch" (from 1), "loss", the
+            measures of the objective, "learning_rate" (of the last step), and those of `validate`.
+            Loss and measures are means over the batches, as seen in training.
+
+        Raises
+        ------
+        ValueError
+            If nothing is trainable, or if images hold NaN or infinite values.
+        FloatingPointError
+            If training diverges.
+
+        Warns
+        -----
+        TrainingCollapseWarning
+            If all identities end at nearly the same embedding.
+        """
+        team = self.options.team
+        with global_batch_norm(self.module, team):
+            network = in_one_team(self.module, team)
+            if self.validate is not None and self._best is None:
+                self._keep_if_best(self._validated(), may_tie=False)
+            while not self._is_finished():
+                if on_epoch_begin is not None:
+                    on_epoch_begin()
+                record = self._run_epoch(network, len(self.history))
+                if self.validate is not None:
+                    record |= self._validated()
+                self.history.append(record)
+                if self.validate is not None:
+                    self._keep_if_best(record, may_tie=self._best["epoch"] == self._first_epoch)
+                stop = on_epoch_end is not None and bool(on_epoch_end(record))
+                if team.agree(stop):
+                    break
+        if self._best is not None:
+            self.module.load_state_dict(self._best["module"])
+        self.module.eval()
+        if self.history:
+            self._warn_if_collapsed()
+        return self.history
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Number of the epoch whose network is kept, 0 for the start; None without validation."""
+        return None if self._best is None else self._best["epoch"]
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that later epochs depend on, as nested dicts of tensors and numbers."""
+        return {
+            "module": self.module.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": [dict(record) for record in self.history],
+            "first_epoch": self._first_epoch,
+            "best": self._best,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on where a run with the same options stopped.
+
+        Parameters
+        ----------
+        state : dict
+            What :meth:`state` returned.
+        """
+        self.module.load_state_dict(state["module"])
+        self._load_learner(state)
+        self._first_epoch = state["first_epoch"]
+        self._best = state["best"]
+
+    def continue_after(self, state: dict[str, Any]) -> None:
+        """Train for as many epochs again, with a new schedule, after a run that is complete.
+
+        The optimiser keeps its moments and epochs are counted on. The network is not loaded: it
+        is the one that the trainer was given.
+
+        Parameters
+        ----------
+        state : dict
+            What :meth:`state` returned.
+        """
+        self._load_learner(state)
+        self._first_epoch = len(self.history)
+
+    def _load_learner(self, state: dict[str, Any]) -> None:
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = [dict(record) for record in state["history"]]
+
+    def _is_finished(self) -> bool:
+        n_epochs = len(self.history) - self._first_epoch
+        if n_epochs >= self.options.max_epochs:
+            return True
+        patience = self.options.patience
+        if self._best is None or patience is None:
+            return False
+        return len(self.history) - self._best["epoch"] >= patience
+
+    def _run_epoch(self, network: Callable[[Tensor], Tensor], epoch: int) -> Record:
+        options = self.options
+        train_mode(self.module)
+        self.objective.train()
+        own_seed, layers_seed = _epoch_seeds(options.seed, epoch, options.team.rank)
         generator = torch.Generator().manual_seed(own_seed)
-        totals = np.zeros(4)
-        with private_global_rng(layers_seed, device):
-            for step, rows in enumerate(sampler.batches(epoch), start=epoch * len(sampler)):
-                images = fetch(rows).to(device)
-                varied = images if augment is None else augment(images, generator)
-                embeddings = embed(module, varied)
-                if not torch.isfinite(embeddings).all():
-                    _refuse_non_finite(images, rows, epoch, learning_rate)
-                loss, measures = _score_batch(
-                    embeddings, codes[rows].to(device), margin, mining, generator
-                )
-                rate = learning_rate * learning_rate_factor(step, n_steps)
-                for group in optimizer.param_groups:
+        n_steps = options.max_epochs * len(self.sampler)
+        first_step = (epoch - self._first_epoch) * len(self.sampler)
+        measured = []
+        with private_global_rng(layers_seed, options.device):
+            for step, batch in enumerate(self.sampler.batches(epoch), start=first_step):
+                rate = options.learning_rate * learning_rate_factor(step, n_steps)
+                for group in self.optimizer.param_groups:
                     group["lr"] = rate
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                totals += measures
-        names = ("loss", "active_fraction", "mean_genuine_distance", "mean_impostor_distance")
-        means = dict(zip(names, (totals / len(sampler)).tolist(), strict=True))
-        history.append({"epoch": epoch + 1, **means, "learning_rate": rate})
-        if on_epoch_end is not None and on_epoch_end(history[-1]):
-            break
-    module.eval()
-    _warn_if_collapsed(history[-1], mining, learning_rate)
-    return history
+                measured.append(self._run_step(network, batch, generator))
+        return {"epoch": epoch + 1, **_means(measured), "learning_rate": rate}
+
+    def _run_step(
+        self, network: Callable[[Tensor], Tensor], batch: Any, generator: torch.Generator
+    ) -> dict[str, Tensor | float]:
+        """Learn from one batch: every process embeds its share, and all score the whole."""
+        options, rows = self.options, batch.rows
+        share = options.team.share(len(rows))
+        draws = None
+        if options.augmentation is not None:
+            draws = options.augmentation.draw(len(rows), generator)[share]
+        # as many chunks in every process, since they meet in each of them
+        n_chunks = -(-math.ceil(len(rows) / options.team.size) // options.chunk_size)
+        chunks = np.array_split(np.arange(share.stop - share.start), n_chunks)
+        own_rows = rows[share]
+
+        def forward(call: Callable[[Tensor], Tensor], places: NDArray[np.intp]) -> Tensor:
+            images = self.fetch(own_rows[places]).to(options.device, non_blocking=True)
+            if draws is not None:
+                images = options.augmentation(images, draws[torch.from_numpy(places)])
+            with torch.autocast(
+                torch.device(options.device).type,
+                dtype=torch.bfloat16,
+                enabled=options.precision == "bfloat16",
+            ):
+                embeddings = embed(call, images)
+            if not torch.isfinite(embeddings).all():
+                self._refuse_non_finite(images, own_rows[places])
+            return embeddings
+
+        if n_chunks == 1:
+            parts = [forward(network, chunks[0])]
+            own = parts[0].detach()
+        else:
+            # dropout has to fall alike when a chunk comes by again
+            before = []
+            with torch.no_grad(), frozen_statistics(self.module):
+                parts = []
+                for places in chunks:
+                    before.append(layer_rng_state(options.device))
+                    parts.append(forward(self.module, places))
+            own = torch.cat(parts)
+
+        embeddings = options.team.gather(own, len(rows)).requires_grad_()
+        targets = to_device(batch.targets, options.device)
+        loss, measures = self.objective(embeddings, targets, generator)
+        self.optimizer.zero_grad()
+        loss.backward()
+        # a team averages gradients, and its members hold parts of one sum
+        gradient = embeddings.grad[share] * options.team.size
+        if not self._module_learns:
+            pass
+        elif n_chunks == 1:
+            parts[0].backward(gradient)
+        else:
+            for k, places in enumerate(chunks):
+                restore_layer_rng(before[k], options.device)
+                last = k == n_chunks - 1
+                with _gradients_stay_here(network, not last):
+                    forward(network, places).backward(gradient[torch.from_numpy(places)])
+        self.optimizer.step()
+        return {"loss": loss.detach(), **measures}
+
+    def _validated(self) -> Record:
+        self.module.eval()
+        return self.options.team.agree(self.validate())
+
+    def _keep_if_best(self, measures: Record, *, may_tie: bool) -> None:
+        score = (-measures["validation_eer"], measures["validation_tar"])
+        if self._best is None or score > self._best["score"] or (
+            may_tie and score == tuple(self._best["score"])
+        ):
+            self._best = {
+                "epoch": len(self.history),
+                "score": score,
+                "module": copy.deepcopy(self.module.state_dict()),
+            }
+
+    def _refuse_non_finite(self, images: Tensor, rows: NDArray[np.intp]) -> None:
+        bad = ~torch.isfinite(images).flatten(1).all(dim=1).cpu().numpy()
+        if bad.any():
+            named = ", ".join(str(row) for row in np.sort(rows[bad])[:5])
+            raise ValueError(
+                f"{bad.sum()} image(s) of a training batch hold NaN or infinite values, first "
+                f"row(s) {named}. Leave them out of training."
+            )
+        raise FloatingPointError(
+            f"Training diverged in epoch {len(self.history) + 1}: embeddings are not finite at "
+            f"learning_rate={self.options.learning_rate!r}. Try a tenth of it."
+        )
+
+    def _warn_if_collapsed(self) -> None:
+        record = self.history[-1]
+        distance = record["mean_impostor_distance"]
+        if distance < COLLAPSED_DISTANCE:
+            warnings.warn(
+                f"Training has collapsed: after epoch {record['epoch']:.0f} different identities "
+                f"embed at nearly the same point (mean squared distance {distance:.1e}), so the "
+                "embeddings tell nobody apart. Lower "
+                f"learning_rate={self.options.learning_rate!r}, use mining='semi-hard' with the "
+                "triplet loss, put more identities into a batch, or start from pretrained weights.",
+                TrainingCollapseWarning,
+                stacklevel=3,
+            )
 
 
 def _make_optimizer(
-    module: nn.Module, learning_rate: float, weight_decay: float
+    module: nn.Module, objective: nn.Module, options: Options
 ) -> torch.optim.Optimizer:
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if not trainable:
+    parameters = [p for part in (module, objective) for p in part.parameters() if p.requires_grad]
+    if not parameters:
         raise ValueError(
             "The network has no trainable parameter: all are frozen, or it has none. Unfreeze a "
             "part of it, or use it without training."
         )
     # Pulling biases, normalisation gains and PReLU slopes towards 0 regularises nothing.
     groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=options.learning_rate)
 
 
-def _score_batch(
-    embeddings: Tensor, labels: Tensor, margin: float, mining: str, generator: torch.Generator
-) -> tuple[Tensor, list[float]]:
-    """Return the loss, and loss, active fraction and mean distances as numbers."""
-    triplets = mine_triplets(
-        embeddings, labels, margin=margin, strategy=mining, generator=generator
-    )
-    distances = squared_distances(embeddings)
-    terms = triplet_terms(distances, *triplets, margin=margin)
-    loss = mean_of_active(terms)
-    genuine, impostor = genuine_mask(labels), impostor_mask(labels)
-    n_active = triplets.anchors[terms > 0].unique().numel()
-    # Every batch of the sampler holds two identities, so each anchor has a negative.
-    n_anchors = int(genuine.any(dim=1).sum())
-    means = [distances[mask].mean().item() for mask in (genuine, impostor)]
-    return loss, [loss.item(), n_active / n_anchors, *means]
-
-
-def _epoch_seeds(seed: int, epoch: int) -> tuple[int, int]:
+def _epoch_seeds(seed: int, epoch: int, rank: int) -> tuple[int, int]:
+    """Return a seed that all processes share, and one of this process for dropout."""
     # Mixed, so that the draws of seed 0 in epoch 1 are not those of seed 1 in epoch 0; shifted,
     # because torch takes signed seeds.
-    words = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint64) >> np.uint64(1)
-    return int(words[0]), int(words[1])
+    words = np.random.SeedSequence([seed, epoch]).generate_state(2 + rank, np.uint64)
+    return int(words[0] >> np.uint64(1)), int(words[1 + rank] >> np.uint64(1))
 
 
-def _refuse_non_finite(
-    images: Tensor, rows: NDArray[np.intp], epoch: int, learning_rate: float
-) -> None:
-    bad = ~torch.isfinite(images).flatten(1).all(dim=1).cpu().numpy()
-    if bad.any():
-        named = ", ".join(str(row) for row in np.sort(rows[bad])[:5])
-        raise ValueError(
-            f"{bad.sum()} image(s) of a training batch hold NaN or infinite values, first row(s) "
-            f"{named}. Leave them out of training."
-        )
-    raise FloatingPointError(
-        f"Training diverged in epoch {epoch + 1}: embeddings are not finite at "
-        f"learning_rate={learning_rate!r}. Try a tenth of it."
-    )
+def _means(measured: list[dict[str, Tensor | float]]) -> Record:
+    """Average each measure over the steps that have it."""
+    means = {}
+    for name in measured[0]:
+        values = torch.stack([torch.as_tensor(step[name]).float().cpu() for step in measured])
+        means[name] = values.nanmean().item()
+    return means
 
 
-def _warn_if_collapsed(record: Record, mining: str, learning_rate: float) -> None:
-    distance = record["mean_impostor_distance"]
-    if distance < COLLAPSED_DISTANCE:
-        warnings.warn(
-            f"Training has collapsed: after epoch {record['epoch']:.0f} different identities embed "
-            f"at nearly the same point (mean squared distance {distance:.1e}), so the embeddings "
-            f"tell nobody apart. Lower learning_rate={learning_rate!r}, use mining='semi-hard' "
-            f"(it is {mining!r}), put more identities into a batch, or start from pretrained "
-            "weights.",
-            TrainingCollapseWarning,
-            stacklevel=3,
-        )
+def _gradients_stay_here(network: Any, keep: bool) -> Any:
+    """Put off the exchange of gradients to the last chunk of a batch."""
+    if keep and isinstance(network, nn.parallel.DistributedDataParallel):
+        return network.no_sync()
+    return contextlib.nullcontext()

@@ -1,0 +1,561 @@
+"""Fitting a network: rows and targets in, a trained network and its history out.
+
+What the estimators that hold a network share: checks of their parameters, identities or pairs from
+X and y, people held out for validation, checkpoints, warm starts, and callbacks.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils import Bunch, check_random_state, check_scalar
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from skface._callbacks import EpochTasks
+from skface._network import (
+    Network,
+    build_network,
+    choose_backbone,
+    choose_device,
+    choose_input_shape,
+    is_flat,
+)
+from skface._validation import check_option, encode_labels
+from skface._version import __version__
+from skface.base import live
+from skface.images import Rows, check_images, iter_batches, vector_rows
+from skface.metrics import equal_error_rate, tar_at_far
+from skface.nn.augment import Augmentation
+from skface.nn.checkpoint import Checkpoint
+from skface.nn.distributed import Team, join_team
+from skface.nn.freezing import freeze
+from skface.nn.rng import private_global_rng
+from skface.nn.sampling import IdentitySampler, PairSampler
+from skface.nn.training import Options, Trainer, embed
+from skface.pairs import check_same, identities_from_pairs, make_pairs, row_images
+
+_VALIDATION_FAR = 1e-2
+_MOST_VALIDATION_PAIRS = 50_000  # of each kind: enough to tell epochs apart
+_MOST_CACHED_BYTES = 2**29  # of decoded training faces
+# What changes neither the network that is trained nor the way there.
+_IRRELEVANT_PARAMETERS = {
+    "batch_size",
+    "checkpoint_dir",
+    "device",
+    "flip",
+    "random_state",  # its draw is known
+    "threshold",
+    "verbose",
+}
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The distinct faces to train on, and what is known about them.
+
+    Attributes
+    ----------
+    rows : Rows
+        Where the faces are.
+    places : ndarray of shape (n_faces,)
+        Which images of ``rows`` they are.
+    identities : ndarray of shape (n_faces,) or None
+        Who they show, as integers.
+    pairs : ndarray of shape (n_pairs, 3) or None
+        Labelled pairs of faces: two numbers below n_faces, and 1 for the same person.
+    classes : ndarray of shape (2,)
+        The labels of pairs, the last one meaning the same person.
+    """
+
+    rows: Rows
+    places: np.ndarray
+    identities: np.ndarray | None
+    pairs: np.ndarray | None
+    classes: np.ndarray
+
+    def keep(self, chosen: np.ndarray) -> "TrainingSet":
+        """Keep the faces that a mask marks, and the pairs of two of them."""
+        pairs = self.pairs
+        if pairs is not None:
+            number = np.cumsum(chosen) - 1
+            kept = pairs[chosen[pairs[:, 0]] & chosen[pairs[:, 1]]]
+            pairs = np.column_stack([number[kept[:, :2]], kept[:, 2]])
+        identities = None if self.identities is None else self.identities[chosen]
+        return replace(self, places=self.places[chosen], identities=identities, pairs=pairs)
+
+
+class NetworkMixin(CallbackSupportMixin):
+    """What estimators that train a network share.
+
+    A subclass has the parameters of FaceNetEmbedder, but for those of its loss, and implements
+    `_make_objective`. It learns from identities, which `fit` recovers from pairs, or from labelled
+    pairs as they are if `_learns_from_pairs` is true.
+    """
+
+    _learns_from_pairs = False
+    _has_head = False  # a head is trained even if the network is frozen
+
+    def _make_objective(self, n_identities: int, embedding_dim: int) -> torch.nn.Module:
+        """Return what training minimises, see :mod:`skface.nn.objectives`."""
+        raise NotImplementedError
+
+    def _score_pairs(self, left: np.ndarray, right: np.ndarray, objective: Any) -> np.ndarray:
+        """Score pairs of unit vectors for validation; larger = more alike."""
+        return np.einsum("ij,ij->i", left, right)
+
+    def _fit_network(self, X: Any, y: Any) -> None:
+        """Choose the network, train what is trainable, and set the fitted attributes."""
+        self._check_params()
+        backbone, state = choose_backbone(self.backbone, self.weights)
+        trainable = self._choose_trainable(state is not None)
+        learns = self._has_head or trainable != "none"
+        if is_flat(backbone):
+            rows = self._check_vectors(X, reset=True, min_rows=2 if learns else 1)
+        else:
+            rows = check_images(X, image_shape=self.image_shape)
+        faces = self._label_faces(rows, y) if learns else None
+        device = choose_device(self.device)
+        team = join_team(device) if learns else Team()
+        seed = team.agree(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+        network = self._earlier_network(backbone, rows)
+        continues = network is not None
+        if not continues:
+            network = build_network(
+                backbone,
+                choose_input_shape(backbone, self.image_shape, rows, self.batch_size),
+                self.embedding_dim,
+                state=state,
+                origin=self.weights,
+                seed=seed,
+            )
+        objective, trainer = None, None
+        with EpochTasks(self, X, y, self.max_epochs if learns else 0) as tasks:
+            if learns:
+                freeze(network.module, trainable)
+                objective, trainer = self._prepare(
+                    network, faces, trainable, device, team, seed, continues
+                )
+                self._run(trainer, network, objective, faces, seed, tasks)
+        # all at once and at the very end: a fit that fails leaves the estimator as it was
+        vars(self).update(self._fitted_attributes(network, objective, faces))
+        self.history_ = _as_table([] if trainer is None else trainer.history)
+        self.best_epoch_ = None if trainer is None else trainer.best_epoch
+        vars(self).pop("training_state_", None)
+        if trainer is not None and self.warm_start:
+            self.training_state_ = _to_arrays(trainer.state() | {"module": {}, "best": None})
+
+    def _fitted_attributes(
+        self, network: Network, objective: Any, faces: TrainingSet | None
+    ) -> dict[str, Any]:
+        """Return what `transform` and its like need, by name."""
+        return {
+            "backbone_": network.backbone,
+            "input_shape_": network.input_shape,
+            "preprocessing_": network.preprocessing,
+            "embedding_dim_": network.embedding_dim,
+            "weights_": network.state(),
+        }
+
+    def _network(self) -> Network:
+        """Return the fitted network, rebuilt once per process."""
+        return live(self, self.weights_, self._rebuild)
+
+    def _rebuild(self) -> Network:
+        return build_network(
+            self.backbone_, self.input_shape_, self.embedding_dim_, state=self.weights_
+        )
+
+    def _embed(self, faces: list[np.ndarray]) -> np.ndarray:
+        flip = getattr(self, "flip", False)
+        return self._network().embed(faces, choose_device(self.device), flip=flip)
+
+    def _choose_trainable(self, has_weights: bool) -> str | int:
+        if self.trainable == "auto":
+            return "none" if has_weights else "all"
+        return self.trainable
+
+    def _check_params(self) -> None:
+        if isinstance(self.trainable, Integral) and not isinstance(self.trainable, bool):
+            check_scalar(self.trainable, "trainable", Integral, min_val=0)
+        else:
+            check_option(self.trainable, "trainable", ("auto", "all", "head", "none"))
+        check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
+        for name in ("augment", "early_stopping", "warm_start"):
+            check_scalar(getattr(self, name), name, (bool, np.bool_))
+        choose_device(self.device)
+        check_scalar(
+            self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither"
+        )
+        check_scalar(self.weight_decay, "weight_decay", Real, min_val=0)
+        check_scalar(
+            self.validation_fraction,
+            "validation_fraction",
+            Real,
+            min_val=0,
+            max_val=1,
+            include_boundaries="neither",
+        )
+        for name, least in (
+            ("n_identities_per_batch", 2),
+            ("n_images_per_identity", 2),
+            ("max_epochs", 1),
+            ("n_iter_no_change", 1),
+            ("chunk_size", 2),
+            ("batch_size", 1),
+        ):
+            check_scalar(getattr(self, name), name, Integral, min_val=least)
+        if self.checkpoint_dir is not None and not isinstance(
+            self.checkpoint_dir, str | os.PathLike
+        ):
+            raise TypeError(f"checkpoint_dir={self.checkpoint_dir!r} is neither a path nor None.")
+        if self.checkpoint_dir is not None and self.random_state is None:
+            raise ValueError(
+                f"checkpoint_dir={str(self.checkpoint_dir)!r} needs random_state to be an int: a "
+                "run that starts from other random numbers is another run, and cannot be resumed."
+            )
+        if self.embedding_dim is not None:
+            check_scalar(self.embedding_dim, "embedding_dim", Integral, min_val=1)
+            if callable(self.backbone):
+                raise ValueError(
+                    f"embedding_dim={self.embedding_dim} cannot be passed to a backbone that is a "
+                    "callable: let the callable build a network of that width."
+                )
+
+    def _check_rows(self, X: Any) -> Rows:
+        if self.preprocessing_ is None:
+            return self._check_vectors(X, reset=False)
+        return check_images(X, image_shape=self.image_shape)
+
+    def _check_vectors(self, X: Any, *, reset: bool, min_rows: int = 1) -> Rows:
+        """Check feature vectors through a 2-D view, so that n_features_in_ is one vector's."""
+        rules = {"reset": reset, "dtype": np.float32, "ensure_min_samples": min_rows}
+        X = X if hasattr(X, "columns") or hasattr(X, "toarray") else np.asarray(X)
+        if getattr(X, "ndim", 2) != 3:
+            return vector_rows(validate_data(self, X, **rules))
+        if X.shape[1] != 2:
+            raise ValueError(f"X has shape {X.shape}; pairs of feature vectors are (n, 2, d).")
+        flat = validate_data(self, X.reshape(-1, X.shape[2]), **rules)
+        return vector_rows(flat.reshape(X.shape))
+
+    def _label_faces(self, rows: Rows, y: Any) -> TrainingSet:
+        """Collect the distinct faces that were found, with identities or labelled pairs."""
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
+                "is None: identities for faces, same or different for pairs."
+            )
+        places, inverse = row_images(rows)
+        identities = pairs = None
+        classes = np.array([0, 1])
+        if rows.arity == 1:
+            y = column_or_1d(y, warn=True)
+            if len(y) != rows.n_rows:
+                raise ValueError(f"y has {len(y)} labels, but X has {rows.n_rows} rows.")
+            identities = encode_labels(y, "y")[1]
+        else:
+            same = check_same(y, rows.n_rows)
+            classes = np.unique(y)
+            left, right = inverse.reshape(-1, 2).T
+            if self._learns_from_pairs:
+                pairs = np.column_stack([left, right, same])
+            if not self._learns_from_pairs or self.early_stopping:
+                identities = identities_from_pairs(left, right, same, len(places))
+        found = np.array([not rows.images.is_missing(i) for i in places])
+        return TrainingSet(rows, places, identities, pairs, classes).keep(found)
+
+    def _earlier_network(self, backbone: Any, rows: Rows) -> Network | None:
+        """Return the network to train on with, if this is a warm start."""
+        if not self.warm_start or not hasattr(self, "training_state_"):
+            return None
+        network = self._rebuild()
+        asked = (backbone, self.embedding_dim or network.embedding_dim)
+        if asked != (network.backbone, network.embedding_dim):
+            raise ValueError(
+                f"warm_start=True goes on with backbone={network.backbone!r} and embedding_dim="
+                f"{network.embedding_dim}, but the parameters now ask for {asked[0]!r} and "
+                f"{asked[1]}. Set warm_start=False, or fit a clone."
+            )
+        if network.preprocessing is None and rows.images[0].shape[-1:] != network.input_shape:
+            raise ValueError(
+                f"warm_start=True goes on with vectors of length {network.input_shape[0]}, but X "
+                f"holds vectors of length {rows.images[0].shape[-1]}."
+            )
+        return network
+
+    def _prepare(
+        self,
+        network: Network,
+        faces: TrainingSet,
+        trainable: str | int,
+        device: torch.device,
+        team: Team,
+        seed: int,
+        continues: bool,
+    ) -> tuple[torch.nn.Module, Trainer]:
+        """Put together what trains the network in place, or only the head of the objective."""
+        team.check_equal(
+            joblib.hash((faces.identities, faces.pairs)),
+            "The processes of this run were given different faces or labels: give all the same.",
+        )
+        learnt, held_out = self._split(faces, seed)
+        sampler = self._make_sampler(learnt, seed)
+        with private_global_rng(seed):
+            n_identities = 0 if learnt.pairs is not None else sampler.n_identities
+            objective = self._make_objective(n_identities, network.embedding_dim)
+        module, fetch = network.module, FaceCache(network, learnt, device)
+        varies = self.augment and network.preprocessing is not None
+        if trainable == "none":
+            # a frozen network sees every face once, and the head learns from the vectors
+            vectors = torch.from_numpy(_embed_all(module.to(device), fetch, self.batch_size))
+            module, fetch, varies = torch.nn.Identity(), vectors.__getitem__, False
+        options = Options(
+            max_epochs=self.max_epochs,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            augmentation=_augmentation(network) if varies else None,
+            chunk_size=self.chunk_size,
+            precision=_choose_precision(self.precision, device),
+            device=device,
+            seed=seed,
+            patience=self.n_iter_no_change if self.early_stopping else None,
+            team=team,
+        )
+        validate = None
+        if held_out is not None:
+            validate = self._make_validation(network, held_out, objective, device)
+        trainer = Trainer(module, objective, sampler, fetch, options, validate)
+        if continues:
+            trainer.continue_after(_to_tensors(self.training_state_))
+        return objective, trainer
+
+    def _run(
+        self,
+        trainer: Trainer,
+        network: Network,
+        objective: torch.nn.Module,
+        faces: TrainingSet,
+        seed: int,
+        tasks: EpochTasks,
+    ) -> None:
+        """Train, from the last checkpoint on if there is one."""
+        team = trainer.options.team
+        checkpoint = None
+        if self.checkpoint_dir is not None:
+            fingerprint = self._fingerprint(faces, network, seed)
+            checkpoint = Checkpoint(self.checkpoint_dir, team.agree(fingerprint))
+            saved = team.agree(checkpoint.load() if team.rank == 0 else None)
+            if saved is not None:
+                trainer.resume(saved)
+
+        def end_epoch(record: dict[str, float]) -> bool:
+            if self.verbose and team.rank == 0:
+                print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
+            if checkpoint is not None and team.rank == 0:
+                checkpoint.save(trainer.state())
+            return tasks.end(lambda: self._fitted_attributes(network, objective, faces))
+
+        trainer.run(tasks.begin, end_epoch)
+        network.module.to("cpu")
+        objective.to("cpu").eval()
+
+    def _split(self, faces: TrainingSet, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
+        """Hold people out for validation, if training may stop early."""
+        if not self.early_stopping:
+            return faces, None
+        counts = np.bincount(faces.identities)
+        people = np.flatnonzero(counts >= 2)
+        n_held_out = max(2, round(self.validation_fraction * len(people)))
+        if n_held_out >= len(people) or n_held_out + 2 > np.count_nonzero(counts):
+            raise ValueError(
+                f"early_stopping=True holds {n_held_out} people with two faces or more out "
+                f"(validation_fraction={self.validation_fraction!r}), which of the {len(people)} "
+                "there are leaves too few to train on. Set early_stopping=False, or add people."
+            )
+        held_out = np.random.default_rng(seed).choice(people, n_held_out, replace=False)
+        chosen = np.isin(faces.identities, held_out)
+        return faces.keep(~chosen), faces.keep(chosen)
+
+    def _make_sampler(self, faces: TrainingSet, seed: int) -> IdentitySampler | PairSampler:
+        n_people, n_images = self.n_identities_per_batch, self.n_images_per_identity
+        if faces.pairs is None:
+            return IdentitySampler(faces.identities, n_people, n_images, seed)
+        left, right, same = faces.pairs.T
+        return PairSampler(left, right, same.astype(bool), n_people * n_images // 2, seed)
+
+    def _make_validation(
+        self,
+        network: Network,
+        held_out: TrainingSet,
+        objective: torch.nn.Module,
+        device: torch.device,
+    ) -> Any:
+        """Return what measures the network on people that it is not trained on."""
+        fetch = FaceCache(network, held_out, device)
+        pairs = validation_pairs(held_out.identities)
+
+        def validate() -> dict[str, float]:
+            vectors = _embed_all(network.module, fetch, self.batch_size)
+            left, right = vectors[pairs.indices].swapaxes(0, 1)
+            scores = self._score_pairs(left, right, objective)
+            return {
+                "validation_eer": equal_error_rate(pairs.target, scores).rate,
+                "validation_tar": tar_at_far(pairs.target, scores, _VALIDATION_FAR),
+            }
+
+        return validate
+
+    def _fingerprint(self, faces: TrainingSet, network: Network, seed: int) -> str:
+        """Digest everything that training depends on."""
+        digest = hashlib.sha256(f"skface {__version__} {type(self).__name__} {seed}".encode())
+        for name, value in sorted(self.get_params(deep=False).items()):
+            if name not in _IRRELEVANT_PARAMETERS:
+                digest.update(f"{name}={_describe(value)}".encode())
+        for name, array in network.state().items():
+            digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+        for part in (faces.identities, faces.pairs):
+            digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+        for place in faces.places:
+            key = faces.rows.images.key(place)
+            digest.update(repr(key).encode())
+            if isinstance(key, str):  # a file, which may change
+                stat = os.stat(key)
+                digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+        return digest.hexdigest()[:32]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        flat = is_flat(self.backbone)
+        tags.input_tags.one_d_array = tags.input_tags.string = not flat
+        tags.input_tags.allow_nan = not flat
+        tags.input_tags.two_d_array = flat or self.image_shape is not None
+        tags.target_tags.required = (
+            self._has_head or self._choose_trainable(self.weights is not None) != "none"
+        )
+        return tags
+
+
+class FaceCache:
+    """Gives the faces of a training set to the network, as its input.
+
+    Decoded pixels are kept, as bytes, if those of all faces fit into half a gigabyte.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    faces : TrainingSet
+        The faces.
+    device : torch.device
+        Where to put them.
+    """
+
+    def __init__(self, network: Network, faces: TrainingSet, device: torch.device) -> None:
+        self.network = network
+        self.faces = faces
+        self.device = device
+        self._pixels = None
+        if network.preprocessing is not None:
+            shape = (len(faces.places), *network.input_shape[1:], 3)
+            if np.prod(shape, dtype=np.int64) <= _MOST_CACHED_BYTES:
+                self._pixels = np.empty(shape, dtype=np.uint8)
+                self._is_known = np.zeros(len(faces.places), dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.faces.places)
+
+    def __call__(self, rows: np.ndarray) -> torch.Tensor:
+        if self._pixels is None:
+            return torch.from_numpy(self.network.inputs(self._decode(rows))).to(self.device)
+        unknown = rows[~self._is_known[rows]]
+        if len(unknown):
+            faces = self._decode(unknown)
+            self._pixels[unknown] = [self.network.preprocessing.to_bytes(face) for face in faces]
+            self._is_known[unknown] = True
+        pixels = torch.from_numpy(self._pixels[rows])
+        return self.network.standardize(pixels.to(self.device, non_blocking=True))
+
+    def _decode(self, rows: np.ndarray) -> list[np.ndarray]:
+        images, places = self.faces.rows.images, self.faces.places[rows]
+        ((_, faces),) = iter_batches(images, places, len(places))
+        return faces
+
+
+def validation_pairs(identities: np.ndarray) -> Bunch:
+    """Return all pairs of labelled faces, or a sample where there are very many."""
+    counts = np.bincount(identities)
+    n_genuine = int((counts * (counts - 1) // 2).sum())
+    n_impostor = len(identities) * (len(identities) - 1) // 2 - n_genuine
+    return make_pairs(
+        identities,
+        n_genuine=min(n_genuine, _MOST_VALIDATION_PAIRS),
+        n_impostor=min(n_impostor, _MOST_VALIDATION_PAIRS),
+        random_state=0,
+    )
+
+
+def _embed_all(module: torch.nn.Module, fetch: FaceCache, batch_size: int) -> np.ndarray:
+    """Embed every face that `fetch` has, as unit vectors."""
+    starts = range(0, len(fetch), batch_size)
+    with torch.inference_mode():
+        parts = [
+            embed(module, fetch(np.arange(start, min(start + batch_size, len(fetch)))))
+            for start in starts
+        ]
+    return torch.cat(parts).cpu().numpy()
+
+
+def _augmentation(network: Network) -> Augmentation:
+    """Return the variation of training faces, in the range of the network's input."""
+    mean, std = network.preprocessing.mean, network.preprocessing.std
+    return Augmentation(value_range=((0 - mean) / std, (255 - mean) / std))
+
+
+def _choose_precision(precision: str, device: torch.device) -> str:
+    if precision != "auto":
+        return precision
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if fast else "float32"
+
+
+def _as_table(history: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    """Turn records into columns; what a record lacks is NaN."""
+    names = list(dict.fromkeys(name for record in history for name in record))
+    return {name: np.array([record.get(name, np.nan) for record in history]) for name in names}
+
+
+def _to_arrays(state: Any) -> Any:
+    """Replace the tensors in nested containers by arrays."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().cpu().numpy().copy()
+    if isinstance(state, dict):
+        return {name: _to_arrays(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(_to_arrays(value) for value in state)
+    return state
+
+
+def _to_tensors(state: Any) -> Any:
+    """Undo :func:`_to_arrays`."""
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state.copy())
+    if isinstance(state, dict):
+        return {name: _to_tensors(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(_to_tensors(value) for value in state)
+    return state
+
+
+def _describe(value: Any) -> str:
+    """Describe a parameter in the same way in every process."""
+    if isinstance(value, torch.nn.Module):
+        return f"{value!r}{joblib.hash(_to_arrays(value.state_dict()))}"
+    if callable(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    return repr(value)

@@ -1,0 +1,283 @@
+"""The network behind an estimator: chosen by name, built, loaded, and run on faces."""
+
+import os
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from skface._validation import check_option, name_some
+from skface.base import Preprocessing
+from skface.images import Rows, iter_batches
+from skface.nn.backbones import BACKBONES, get_backbone, load_retail0095_ir
+from skface.nn.distributed import local_rank
+from skface.nn.rng import private_global_rng
+from skface.weights import REGISTRY, fetch_weights, load_state, weights_info
+
+State = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and how it wants its faces.
+
+    Attributes
+    ----------
+    backbone : str or callable
+        A registered name, or what builds the module.
+    input_shape : tuple
+        (3, H, W) of its faces, or (d,) of its vectors.
+    preprocessing : Preprocessing or None
+        What turns faces into its input; None for vectors.
+    embedding_dim : int
+        Length of an embedding.
+    module : nn.Module
+        The network, in evaluation mode.
+    """
+
+    backbone: Any
+    input_shape: tuple[int, ...]
+    preprocessing: Preprocessing | None
+    embedding_dim: int
+    module: nn.Module
+
+    def inputs(self, faces: list[np.ndarray]) -> np.ndarray:
+        """Turn faces into one batch of the network's input."""
+        return np.stack(faces) if self.preprocessing is None else self.preprocessing(faces)
+
+    def embed(self, faces: list[np.ndarray], device: torch.device, *, flip: bool) -> np.ndarray:
+        """Embed faces, with their mirror images if asked; (n, d) of any length."""
+        module = self.module.to(device)
+        with torch.inference_mode():
+            batch = torch.from_numpy(self.inputs(faces)).to(device)
+            vectors = module(batch)
+            if flip and self.preprocessing is not None:
+                vectors = normalize(vectors) + normalize(module(batch.flip(-1)))
+        return vectors.float().cpu().numpy()
+
+    def standardize(self, pixels: Tensor) -> Tensor:
+        """Turn RGB pixels (n, H, W, 3) in 0..255 of the right size into the network's input."""
+        wanted = self.preprocessing
+        batch = pixels.permute(0, 3, 1, 2).float()
+        if wanted.color == "bgr":
+            batch = batch.flip(1)
+        mean, std = (
+            torch.as_tensor(value, dtype=torch.float32, device=batch.device).reshape(1, -1, 1, 1)
+            for value in (wanted.mean, wanted.std)
+        )
+        return (batch - mean) / std
+
+    def state(self) -> State:
+        """Copy the parameters and buffers, as arrays."""
+        return {
+            name: tensor.detach().cpu().numpy().copy()
+            for name, tensor in self.module.state_dict().items()
+        }
+
+
+def choose_backbone(backbone: Any, weights: Any) -> tuple[Any, State | None]:
+    """Return the backbone that the two parameters mean, and the given weights or None.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError, skface.weights.WeightsError
+        If they mean nothing, do not go together, or the weights are not at hand.
+    """
+    if isinstance(backbone, nn.Module):
+        raise TypeError(
+            f"backbone is a {type(backbone).__name__}, a network: pass a function without "
+            "arguments that builds one, so that every fit starts from a fresh one."
+        )
+    if not (weights is None or isinstance(weights, str | PathLike)):
+        raise TypeError(f"weights={weights!r} is neither a name, nor a path, nor None.")
+    if backbone is not None and not callable(backbone):
+        check_option(backbone, "backbone", tuple(BACKBONES))
+    if weights is None:
+        return ("small-resnet" if backbone is None else backbone), None
+    if isinstance(weights, str) and weights in REGISTRY:
+        entry = weights_info(weights)
+        if entry.backbone is None:
+            raise ValueError(
+                f"weights={weights!r} are no network of FaceNetEmbedder; ONNX embedders are "
+                "used with OnnxEmbedder, detectors with FaceAligner."
+            )
+        if backbone not in (None, entry.backbone):
+            raise ValueError(
+                f"weights={weights!r} belong to backbone={entry.backbone!r}, not {backbone!r}."
+            )
+        return entry.backbone, _read_state(fetch_weights(weights)[0])
+    path = Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights={str(weights)!r} is neither a file nor a registered name "
+            f"({', '.join(REGISTRY)})."
+        )
+    if backbone is None and path.suffix == ".xml":
+        backbone = "retail-0095"
+    if backbone is None:
+        raise ValueError(
+            f"weights={str(weights)!r} is a file, so backbone must name its network: "
+            f"{', '.join(BACKBONES)}, or a callable."
+        )
+    return backbone, _read_state(path)
+
+
+def is_flat(backbone: Any) -> bool:
+    """Tell whether a backbone takes feature vectors instead of images."""
+    return isinstance(backbone, str) and backbone in BACKBONES and BACKBONES[backbone].flat
+
+
+def choose_input_shape(
+    backbone: Any, image_shape: tuple[int, ...] | None, rows: Rows, batch_size: int
+) -> tuple[int, ...]:
+    """Return (3, H, W) of the network's faces, or (d,) of its vectors."""
+    spec = None if callable(backbone) else get_backbone(backbone)
+    if spec is not None and spec.flat:
+        return (rows.images[0].shape[-1],)
+    if spec is not None and spec.input_size is not None:
+        size = spec.input_size
+    elif image_shape is not None:
+        size = image_shape[:2]
+    else:
+        size = rows.size or _common_size(rows, batch_size)
+    return (3, *size)
+
+
+def build_network(
+    backbone: Any,
+    input_shape: tuple[int, ...],
+    embedding_dim: int | None,
+    *,
+    state: State | None = None,
+    origin: Any = None,
+    seed: int = 0,
+) -> Network:
+    """Build a network, with given weights or, seeded, with random ones.
+
+    Parameters
+    ----------
+    backbone : str or callable
+        A registered name, or what builds a module.
+    input_shape : tuple
+        (3, H, W), or (d,).
+    embedding_dim : int or None
+        Length of an embedding; None takes the network's own.
+    state : dict of str to ndarray, default=None
+        Weights.
+    origin : object, default=None
+        Where the weights are from, for messages.
+    seed : int, default=0
+        Seed of random weights.
+
+    Returns
+    -------
+    Network
+        In evaluation mode, on the CPU.
+    """
+    spec = None if callable(backbone) else get_backbone(backbone)
+    with private_global_rng(seed):
+        if spec is None:
+            module = backbone()
+        else:
+            width = spec.embedding_dim if embedding_dim is None else embedding_dim
+            module = spec.build(width, input_shape)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"backbone={backbone!r} returned a {type(module).__name__}, not a torch.nn.Module."
+        )
+    if state is not None:
+        _load_into(module, state, origin)
+    if spec is None:
+        preprocessing = Preprocessing(input_shape[1:])
+    elif spec.flat:
+        preprocessing = None
+    else:
+        preprocessing = Preprocessing(input_shape[1:], spec.color, spec.mean, spec.std)
+    network = Network(backbone, input_shape, preprocessing, 0, module.eval())
+    return replace(network, embedding_dim=_measure_dim(network))
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device that `device` names, or the best there is for "auto".
+
+    Of several GPUs, a process that `torchrun` started gets its own.
+    """
+    if device != "auto":
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"device={device!r} is not a device of torch, such as 'cpu', 'cuda' or 'auto'."
+            ) from error
+    if torch.cuda.is_available():
+        return torch.device("cuda", local_rank() % torch.cuda.device_count())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _measure_dim(network: Network) -> int:
+    device = next(
+        (tensor.device for tensor in network.module.state_dict().values()), torch.device("cpu")
+    )
+    with torch.inference_mode():
+        out = network.module(torch.zeros(1, *network.input_shape, device=device))
+    if out.ndim != 2:
+        raise ValueError(
+            f"backbone={network.backbone!r} returned shape {tuple(out.shape)} for one face; "
+            "expected (1, d)."
+        )
+    return out.shape[1]
+
+
+def _read_state(path: str | os.PathLike) -> State:
+    if Path(path).suffix == ".xml":
+        return load_retail0095_ir(path)
+    return load_state(path)
+
+
+def _load_into(module: nn.Module, state: State, origin: Any) -> None:
+    """Load arrays into a module; classifier logits of published weights are not needed."""
+    wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    given = {
+        name: np.shape(array)
+        for name, array in state.items()
+        if name in wanted or not name.startswith("logits.")
+    }
+    # counters of BatchNorm that old files lack are of no use to a network that is not resumed
+    missing = [n for n in wanted if n not in given and not n.endswith("num_batches_tracked")]
+    extra = [n for n in given if n not in wanted]
+    odd = [
+        f"{n} {given[n]} for {wanted[n]}" for n in wanted if given.get(n, wanted[n]) != wanted[n]
+    ]
+    problems = [
+        f"{what}: {name_some(names)}"
+        for what, names in (("missing", missing), ("unexpected", extra), ("of other shape", odd))
+        if names
+    ]
+    if problems:
+        raise ValueError(
+            f"weights={str(origin)!r} do not fit the network; {'; '.join(problems)}. Check "
+            "backbone and embedding_dim."
+        )
+    tensors = {name: torch.from_numpy(np.array(state[name])) for name in given}
+    module.load_state_dict(tensors, strict=False)
+
+
+def _common_size(rows: Rows, batch_size: int) -> tuple[int, int]:
+    """Find the size of faces that are only known by decoding them; it must be one."""
+    sizes = {}
+    every = np.arange(len(rows.images))
+    for batch, faces in iter_batches(rows.images, every, batch_size):
+        for i, face in zip(batch, faces, strict=True):
+            sizes.setdefault(face.shape[:2], i)
+    if len(sizes) > 1:
+        found = name_some(f"{size} in {rows.images.name(i)}" for size, i in sizes.items())
+        raise ValueError(
+            f"X holds faces of {len(sizes)} sizes (H, W): {found}. Set image_shape=(H, W) to "
+            "resize them, or align photos with FaceAligner."
+        )
+    return next(iter(sizes))

@@ -1,0 +1,371 @@
+"""What training minimises: embeddings of a batch and its targets in, a loss and its measures out.
+
+The targets are what the sampler of the batch says: the identity of every row, or labelled pairs of
+rows. Parameters of an objective, such as class weights, are trained beside the network.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skface.nn.losses import (
+    contrastive_terms,
+    mean_of_active,
+    squared_distances,
+    triplet_terms,
+)
+from skface.nn.mining import Pairs, draw_pairs, genuine_mask, impostor_mask, mine_triplets
+
+Measures = dict[str, Tensor]
+
+
+class Triplet(nn.Module):
+    """FaceNet's triplet loss over the triplets that mining finds in the batch.
+
+    Parameters
+    ----------
+    margin : float, default=0.2
+        Margin in squared L2 on the unit sphere.
+    mining : {"semi-hard", "hard", "all"}, default="semi-hard"
+        See :func:`skface.nn.mining.mine_triplets`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> embeddings = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> loss, measures = Triplet()(embeddings, torch.tensor([0, 0, 1]), generator)
+    >>> int(measures["active_triplets"])
+    2
+    """
+
+    def __init__(self, margin: float = 0.2, mining: str = "semi-hard") -> None:
+        super().__init__()
+        self.margin = margin
+        self.mining = mining
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Measures]:
+        """Compute the mean over the active triplets.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, d)
+            Embeddings of unit length.
+        labels : Tensor of shape (n,)
+            Identity of each row, as integers.
+        generator : torch.Generator
+            Source of the random choices of mining.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            The loss.
+        measures : dict of str to Tensor of shape ()
+            "active_triplets", the triplets with a loss above 0; "active_fraction", the share of
+            the anchors that are in one; and the distances of :func:`label_distances`.
+        """
+        triplets = mine_triplets(
+            embeddings, labels, margin=self.margin, strategy=self.mining, generator=generator
+        )
+        distances = squared_distances(embeddings)
+        terms = triplet_terms(distances, *triplets, margin=self.margin)
+        with torch.no_grad():
+            active = triplets.anchors[terms > 0]
+            genuine, impostor = genuine_mask(labels), impostor_mask(labels)
+            n_anchors = (genuine.any(dim=1) & impostor.any(dim=1)).sum()
+            measures = {
+                "active_triplets": (terms > 0).sum(),
+                "active_fraction": active.unique().numel() / n_anchors.clamp_min(1),
+                "mean_genuine_distance": distances[genuine].mean(),
+                "mean_impostor_distance": distances[impostor].mean(),
+            }
+        return mean_of_active(terms), measures
+
+
+class Labelled(nn.Module):
+    """Any loss of embeddings and identities, such as margin-softmax.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(embeddings, labels)`` of an (n, d) float and an (n,) integer Tensor, labels counted
+        from 0, returns a Tensor of shape (). Parameters of a module are trained.
+
+    Examples
+    --------
+    >>> import torch
+    >>> objective = Labelled(lambda embeddings, labels: embeddings.square().mean())
+    >>> loss, _ = objective(torch.eye(2), torch.tensor([0, 1]), torch.Generator())
+    >>> loss
+    tensor(0.5000)
+    """
+
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Measures]:
+        """Call the loss.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, d)
+            Embeddings of unit length.
+        labels : Tensor of shape (n,)
+            Identity of each row, as integers.
+        generator : torch.Generator
+            Not used.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            The loss.
+        measures : dict of str to Tensor of shape ()
+            The distances of :func:`label_distances`.
+
+        Raises
+        ------
+        TypeError
+            If the loss does not return a single number with a gradient.
+        """
+        loss = self.loss(embeddings, labels)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+            raise TypeError(f"loss={self.loss!r} returned {got}; expected one number, a Tensor.")
+        if not loss.requires_grad:
+            raise TypeError(
+                f"loss={self.loss!r} returned a Tensor without a gradient: compute it from the "
+                "embeddings with operations of torch."
+            )
+        return loss.reshape(()), label_distances(embeddings, labels)
+
+
+class Contrastive(nn.Module):
+    """Hadsell's contrastive loss over labelled pairs, or over pairs drawn from the batch.
+
+    Parameters
+    ----------
+    margin : float, default=1.0
+        Distance (L2) up to which different people are pushed apart.
+
+    Examples
+    --------
+    >>> import torch
+    >>> pairs = Pairs(torch.tensor([0]), torch.tensor([1]), torch.tensor([True]))
+    >>> embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> loss, measures = Contrastive()(embeddings, pairs, torch.Generator())
+    >>> loss, measures["mean_genuine_distance"]
+    (tensor(1.), tensor(2.))
+    """
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(
+        self, embeddings: Tensor, targets: Tensor | Pairs, generator: torch.Generator
+    ) -> tuple[Tensor, Measures]:
+        """Compute the mean over the pairs.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, d)
+            Embeddings of unit length.
+        targets : Pairs, or integer Tensor of shape (n,)
+            Labelled pairs of rows, or identities to draw pairs of.
+        generator : torch.Generator
+            Draws pairs.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            The loss.
+        measures : dict of str to Tensor of shape ()
+            "active_fraction", the share of the pairs with a loss above 0, and the mean distances
+            (squared L2) of the pairs.
+        """
+        pairs = as_pairs(targets, generator)
+        left, right = embeddings[pairs.left], embeddings[pairs.right]
+        terms = contrastive_terms(left, right, pairs.same, self.margin)
+        with torch.no_grad():
+            measures = {"active_fraction": (terms > 0).float().mean()}
+            measures |= _pair_distances(left, right, pairs.same)
+        return terms.mean(), measures
+
+
+class PairClassifier(nn.Module):
+    """Binary cross-entropy of a classifier over pairs, labelled or drawn from the batch.
+
+    Parameters
+    ----------
+    head : nn.Module
+        Maps two (n_pairs, d) Tensors of embeddings to (n_pairs,) log-odds of "same".
+
+    Examples
+    --------
+    >>> import torch
+    >>> pairs = Pairs(torch.tensor([0]), torch.tensor([1]), torch.tensor([True]))
+    >>> objective = PairClassifier(DifferenceHead(2))
+    >>> loss, _ = objective(torch.eye(2), pairs, torch.Generator())
+    >>> loss.shape
+    torch.Size([])
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(
+        self, embeddings: Tensor, targets: Tensor | Pairs, generator: torch.Generator
+    ) -> tuple[Tensor, Measures]:
+        """Compute the mean over the pairs.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, d)
+            Embeddings of unit length.
+        targets : Pairs, or integer Tensor of shape (n,)
+            Labelled pairs of rows, or identities to draw pairs of.
+        generator : torch.Generator
+            Draws pairs.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            The loss.
+        measures : dict of str to Tensor of shape ()
+            "accuracy", the share of the pairs on the right side of 0.5, and the mean distances
+            (squared L2) of the pairs.
+        """
+        pairs = as_pairs(targets, generator)
+        left, right = embeddings[pairs.left], embeddings[pairs.right]
+        logits = self.head(left, right)
+        loss = F.binary_cross_entropy_with_logits(logits, pairs.same.to(logits.dtype))
+        with torch.no_grad():
+            measures = {"accuracy": ((logits >= 0) == pairs.same).float().mean()}
+            measures |= _pair_distances(left, right, pairs.same)
+        return loss, measures
+
+
+class DifferenceHead(nn.Module):
+    """One fully connected layer on the absolute difference of two embeddings.
+
+    The log-odds b + sum_j a_j |h1_j - h2_j| (Koch et al., 2015, section 3.1, with a bias, without
+    which two equal embeddings would have even odds). Symmetric: swapping the two changes nothing.
+    It starts as a classifier by L1 distance.
+
+    Parameters
+    ----------
+    embedding_dim : int
+        Length of an embedding.
+
+    References
+    ----------
+    G. Koch, R. Zemel, R. Salakhutdinov, "Siamese neural networks for one-shot image recognition",
+    ICML deep learning workshop 2015.
+
+    Examples
+    --------
+    >>> import torch
+    >>> head = DifferenceHead(2)
+    >>> bool(head(torch.eye(2), torch.eye(2)[[1, 0]]).max() < head(torch.eye(2), torch.eye(2)).min())
+    True
+    """
+
+    def __init__(self, embedding_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(embedding_dim, 1)
+        # Entries of a unit vector are about d**-0.5 large, so this starts at odds of about e**2
+        # for equal vectors, and e**-2 for orthogonal ones, whose L1 distance is near 1.1 d**0.5.
+        nn.init.constant_(self.linear.weight, -4 / (1.1 * embedding_dim**0.5))
+        nn.init.constant_(self.linear.bias, 2.0)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Compute log-odds.
+
+        Parameters
+        ----------
+        left, right : Tensor of shape (n_pairs, embedding_dim)
+            Embeddings of unit length.
+
+        Returns
+        -------
+        Tensor of shape (n_pairs,)
+            Log-odds of "same".
+        """
+        return self.linear((left - right).abs()).squeeze(1)
+
+
+def as_pairs(targets: Tensor | Pairs, generator: torch.Generator) -> Pairs:
+    """Return labelled pairs as they are, and pairs drawn from identities otherwise."""
+    return targets if isinstance(targets, Pairs) else draw_pairs(targets, generator)
+
+
+@torch.no_grad()
+def label_distances(embeddings: Tensor, labels: Tensor) -> Measures:
+    """Average the squared L2 distances within a batch, of one identity and of two.
+
+    Parameters
+    ----------
+    embeddings : Tensor of shape (n, d)
+        Embeddings of unit length.
+    labels : Tensor of shape (n,)
+        Identity of each row.
+
+    Returns
+    -------
+    dict of str to Tensor of shape ()
+        "mean_genuine_distance" and "mean_impostor_distance", 0 to 4; NaN without such pairs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> label_distances(torch.eye(3), torch.tensor([0, 0, 1]))["mean_genuine_distance"]
+    tensor(2.)
+    """
+    distances = squared_distances(embeddings)
+    return {
+        "mean_genuine_distance": distances[genuine_mask(labels)].mean(),
+        "mean_impostor_distance": distances[impostor_mask(labels)].mean(),
+    }
+
+
+def _pair_distances(left: Tensor, right: Tensor, same: Tensor) -> Measures:
+    distances = (left - right).square().sum(dim=1)
+    return {
+        "mean_genuine_distance": distances[same].mean(),
+        "mean_impostor_distance": distances[~same].mean(),
+    }
+
+
+def to_device(targets: Any, device: torch.device | str) -> Any:
+    """Move what a sampler yields beside the rows: a Tensor, or named tuples of them.
+
+    Parameters
+    ----------
+    targets : Tensor or Pairs
+        Targets of a batch.
+    device : torch.device or str
+        Where to.
+
+    Returns
+    -------
+    Tensor or Pairs
+        The same there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> to_device(torch.tensor([1]), "cpu")
+    tensor([1])
+    """
+    if isinstance(targets, Tensor):
+        return targets.to(device)
+    return type(targets)(*(part.to(device) for part in targets))
