@@ -1,4 +1,6 @@
-"""Triplet mining against plain triple loops."""
+"""Triplet mining and pair drawing against plain loops."""
+
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from skface.nn.losses import squared_distances
-from skface.nn.mining import MINING_STRATEGIES, mine_triplets
+from skface.nn.mining import MINING_STRATEGIES, draw_pairs, mine_triplets
 
 MARGIN = 0.4
 
@@ -155,3 +157,61 @@ def test_mining_keeps_no_gradient_and_changes_no_input():
 def test_unknown_strategy_is_refused():
     with pytest.raises(ValueError, match=r"strategy='easy' is not one of 'semi-hard'"):
         mine(*make_batch(0), "easy")
+
+
+def draw(labels, seed=0):
+    """Genuine and impostor pairs as two lists."""
+    pairs = draw_pairs(torch.tensor(labels), torch.Generator().manual_seed(seed))
+    both = list(zip(*(part.tolist() for part in pairs), strict=True))
+    return [[(i, j) for i, j, same in both if same is kind] for kind in (True, False)]
+
+
+def loop_over_kinds(labels):
+    kinds = [], []
+    for i, j in combinations(range(len(labels)), 2):
+        kinds[labels[i] != labels[j]].append((i, j))
+    return kinds
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[3, 0, 3, 1, 0, 3, 2, 5], [0, 0, 0, 0, 1], [0, 0], [0, 1, 2], [7]],
+    ids=["mixed", "few-impostors", "no-impostor", "no-genuine", "lone"],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_are_all_genuine_ones_and_as_many_impostors(labels, seed):
+    all_genuine, all_impostor = loop_over_kinds(labels)
+    genuine, impostor = draw(labels, seed)
+    assert genuine == all_genuine
+    assert len(impostor) == len(set(impostor)) == min(len(all_genuine), len(all_impostor))
+    assert set(impostor) <= set(all_impostor)
+
+
+def test_impostor_pairs_are_drawn_uniformly():
+    labels = [0, 0, 0, 1, 1, 2, 3]
+    all_genuine, all_impostor = loop_over_kinds(labels)
+    counts = dict.fromkeys(all_impostor, 0)
+    for seed in range(2000):
+        for pair in draw(labels, seed)[1]:
+            counts[pair] += 1
+    share = len(all_genuine) / len(all_impostor)
+    # Five standard deviations of a binomial share.
+    limit = 5 * (share * (1 - share) / 2000) ** 0.5
+    assert all(abs(n / 2000 - share) < limit for n in counts.values())
+
+
+def test_drawing_pairs_is_repeatable_and_leaves_the_global_generator_alone():
+    labels = [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    before = torch.random.get_rng_state()
+    assert draw(labels, seed=4) == draw(labels, seed=4) != draw(labels, seed=5)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.gpu
+def test_pairs_lie_where_the_labels_lie():
+    labels = torch.tensor([0, 0, 1, 1])
+    on_cpu = draw_pairs(labels, torch.Generator().manual_seed(0))
+    on_gpu = draw_pairs(labels.cuda(), torch.Generator().manual_seed(0))
+    for ours, theirs in zip(on_cpu, on_gpu, strict=True):
+        assert theirs.device.type == "cuda"
+        assert torch.equal(ours, theirs.cpu())

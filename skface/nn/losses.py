@@ -1,9 +1,17 @@
-"""Losses that train an embedder, as functions of embeddings and index tuples.
+"""Losses that train an embedder: on triplets, on pairs, and on the identities themselves.
 
-Mining decides which triplets a batch offers and a loss scores them: they meet in index tensors.
+Mining decides which tuples a batch offers and a loss scores them: they meet in index tensors. The
+margin softmax needs no tuples, but it learns a direction for every identity.
 """
 
-from torch import Tensor
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Default and largest margin of each kind: an angle in radians, and a cosine.
+_MARGINS = {"arcface": (0.5, math.pi / 2), "cosface": (0.35, 2.0)}
 
 
 def squared_distances(embeddings: Tensor) -> Tensor:
@@ -122,3 +130,185 @@ def triplet_loss(
     # memory of a large batch small: there are many more triplets than pairs.
     distances = squared_distances(embeddings)
     return mean_of_active(triplet_terms(distances, anchors, positives, negatives, margin))
+
+
+def contrastive_terms(distances: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
+    """Cost of each pair: D^2 / 2 for one person, [margin - D]_+^2 / 2 for two.
+
+    Parameters
+    ----------
+    distances : Tensor of shape (n_pairs,)
+        Euclidean distance D of each pair, not squared: 0 to 2 where embeddings have unit length.
+    same : bool Tensor of shape (n_pairs,)
+        Whether both faces of a pair show one person.
+    margin : float, default=1.0
+        Distance (L2) from which two people are far enough apart.
+
+    Returns
+    -------
+    Tensor of shape (n_pairs,)
+        One value, at least 0, per pair.
+
+    Examples
+    --------
+    >>> import torch
+    >>> contrastive_terms(torch.tensor([1.0, 0.5, 1.5]), torch.tensor([True, False, False]))
+    tensor([0.5000, 0.1250, 0.0000])
+    """
+    return torch.where(same, distances, (margin - distances).clamp_min(0)).square() / 2
+
+
+def contrastive_loss(left: Tensor, right: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
+    """Contrastive loss, averaged over the pairs.
+
+    D^2 / 2 for two faces of one person and [margin - D]_+^2 / 2 for two people, with D the
+    Euclidean distance, not squared (Hadsell, Chopra and LeCun, 2006, "Dimensionality reduction by
+    learning an invariant mapping", equations 3 and 4).
+
+    Parameters
+    ----------
+    left, right : Tensor of shape (n_pairs, d)
+        Embeddings of the two faces of each pair; at least one pair.
+    same : bool Tensor of shape (n_pairs,)
+        Whether both faces of a pair show one person.
+    margin : float, default=1.0
+        Distance (L2) from which two people are far enough apart.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The loss, at least 0. The gradient of a pair with D = 0 is zero, though two people at one
+        point ought to part: no direction is better than another.
+
+    Examples
+    --------
+    >>> import torch
+    >>> left, right = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    >>> contrastive_loss(left, right, same=torch.tensor([True, False]))
+    tensor(0.7500)
+    """
+    # Unlike the root of a squared distance, this norm has a gradient at 0; and distances from the
+    # (n, n) products of a batch would be too coarse there.
+    distances = torch.linalg.vector_norm(left - right, dim=1)
+    return contrastive_terms(distances, same, margin).mean()
+
+
+class MarginSoftmax(nn.Module):
+    """Classify identities by angle, with a margin to the true one: ArcFace or CosFace.
+
+    Every identity has a direction, learned along with the network. The loss is the cross-entropy
+    of the scaled cosines between an embedding and all directions, where the true one's cosine is
+    made worse by the margin:
+
+    * "arcface": scale * cos(theta + margin) (Deng et al., 2019, "ArcFace", equation 3);
+    * "cosface": scale * (cos(theta) - margin) (Wang et al., 2018, "CosFace", equation 4).
+
+    cos(theta + margin) rises again once theta + margin passes pi, which would push the worst
+    embeddings farther away. There cos(theta) - margin * sin(margin) takes over, as in the
+    authors' code: it lies below and goes on falling for every margin up to pi / 2.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of identities.
+    embedding_dim : int
+        Length d of an embedding.
+    kind : {"arcface", "cosface"}, default="arcface"
+        Where the margin applies.
+    margin : float or None, default=None
+        Angle in radians from 0 to pi / 2 for "arcface", where None means 0.5; cosine from 0 to 2
+        for "cosface", where None means 0.35.
+    scale : float, default=32.0
+        Factor of the cosines, above 0: the softmax over values of -1 to 1 would be too flat.
+
+    Attributes
+    ----------
+    weight : nn.Parameter of shape (n_classes, embedding_dim)
+        One direction per identity, of any length above 0. The first ones are random, from
+        torch's global generator.
+
+    Raises
+    ------
+    ValueError
+        If `kind`, `margin` or `scale` is none of the above.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = MarginSoftmax(n_classes=2, embedding_dim=2, kind="cosface", scale=1.0)
+    >>> _ = nn.init.eye_(loss.weight)
+    >>> loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
+    tensor(0.4201, grad_fn=<NllLossBackward0>)
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        embedding_dim: int,
+        *,
+        kind: str = "arcface",
+        margin: float | None = None,
+        scale: float = 32.0,
+    ) -> None:
+        super().__init__()
+        if kind not in _MARGINS:
+            known = ", ".join(repr(name) for name in _MARGINS)
+            raise ValueError(f"kind={kind!r} is not one of {known}.")
+        default, largest = _MARGINS[kind]
+        self.kind = kind
+        self.margin = default if margin is None else margin
+        self.scale = scale
+        if not 0 <= self.margin <= largest:
+            unit = "an angle in radians" if kind == "arcface" else "a cosine"
+            raise ValueError(
+                f"margin={margin!r} must be {unit} from 0 to {largest:.4g} for kind={kind!r}."
+            )
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale={scale!r} must be above 0 and finite.")
+        # Rows of about unit length turn as fast as the layers of the network under one optimiser.
+        self.weight = nn.Parameter(torch.randn(n_classes, embedding_dim) / embedding_dim**0.5)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of a batch.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, embedding_dim)
+            Embeddings, of which only the direction counts.
+        labels : int64 Tensor of shape (n,)
+            Identity of each embedding, 0 to `n_classes` - 1.
+
+        Returns
+        -------
+        Tensor of shape ()
+            The loss, at least 0, in single precision at least, also under autocast.
+
+        Raises
+        ------
+        ValueError
+            If a label is out of range.
+        """
+        n_classes = len(self.weight)
+        outside = (labels < 0) | (labels >= n_classes)
+        # Left to torch, a wrong label would abort the whole process on a GPU.
+        if outside.any():
+            raise ValueError(
+                f"labels hold {labels[outside][0].item()}, outside 0 to {n_classes - 1}: number "
+                "the identities from 0, or make n_classes larger."
+            )
+        dtype = torch.promote_types(embeddings.dtype, torch.float32)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            directions = F.normalize(self.weight.to(dtype), dim=1)
+            cosines = F.normalize(embeddings.to(dtype), dim=1) @ directions.T
+            true = labels[:, None]
+            harder = self._with_margin(cosines.gather(1, true))
+            return F.cross_entropy(self.scale * cosines.scatter(1, true, harder), labels)
+
+    def _with_margin(self, cosines: Tensor) -> Tensor:
+        if self.kind == "cosface":
+            return cosines - self.margin
+        # The floor keeps the root's gradient finite at cosines of -1 and 1.
+        squares = ((1 - cosines) * (1 + cosines)).clamp_min(torch.finfo(cosines.dtype).eps)
+        turned = cosines * math.cos(self.margin) - squares.sqrt() * math.sin(self.margin)
+        beyond = cosines - self.margin * math.sin(self.margin)
+        return torch.where(cosines > -math.cos(self.margin), turned, beyond)

@@ -1,4 +1,4 @@
-"""Choice of the triplets (anchor, positive, negative) that a batch trains on.
+"""Choice of the triplets (anchor, positive, negative) and of the pairs that a batch trains on.
 
 A negative *violates* the margin of an anchor-positive pair when d(a, n) < d(a, p) + margin: only
 then does the triplet loss pull. Distances are squared Euclidean.
@@ -18,6 +18,14 @@ class Triplets(NamedTuple):
     anchors: Tensor
     positives: Tensor
     negatives: Tensor
+
+
+class Pairs(NamedTuple):
+    """Pairs of rows of a batch; two integer tensors and a bool tensor of one length."""
+
+    left: Tensor
+    right: Tensor
+    same: Tensor
 
 
 def genuine_mask(labels: Tensor) -> Tensor:
@@ -68,6 +76,12 @@ def impostor_mask(labels: Tensor) -> Tensor:
     return labels[:, None] != labels[None, :]
 
 
+def _count_up(counts: Tensor) -> Tensor:
+    """Join the ranges 0 to count - 1 of all counts."""
+    starts = counts.cumsum(0) - counts
+    return torch.arange(int(counts.sum()), device=counts.device) - starts.repeat_interleave(counts)
+
+
 class _RankedNegatives:
     """Each anchor's negatives by distance, so that a pair's candidates are one contiguous range.
 
@@ -75,14 +89,19 @@ class _RankedNegatives:
     """
 
     def __init__(self, distances: Tensor, labels: Tensor, margin: float) -> None:
-        self.anchors, self.positives = genuine_mask(labels).nonzero(as_tuple=True)
+        genuine = genuine_mask(labels)
+        self.anchors, self.positives = genuine.nonzero(as_tuple=True)
         # Images of the anchor's own identity go to the end, beyond every limit.
         only_negatives = distances.masked_fill(~impostor_mask(labels), torch.inf)
         ranked, self.order = only_negatives.sort(dim=1, stable=True)
-        pairs = self.anchors, self.positives
+        # Only the distances of genuine pairs are looked up: one short row of them per anchor.
+        counts = genuine.sum(dim=1)
+        slots = self.anchors, _count_up(counts)
+        limits = distances.new_zeros(len(counts), int(counts.max()))
+        limits[slots] = distances[self.anchors, self.positives]
         # Ranks below n_harder: d(a, n) <= d(a, p). Ranks below n_violating: < d(a, p) + margin.
-        self.n_harder = torch.searchsorted(ranked, distances, right=True)[pairs]
-        self.n_violating = torch.searchsorted(ranked, distances + margin, right=False)[pairs]
+        self.n_harder = torch.searchsorted(ranked, limits, right=True)[slots]
+        self.n_violating = torch.searchsorted(ranked, limits + margin, right=False)[slots]
 
     def take(self, pairs: Tensor, ranks: Tensor) -> Triplets:
         anchors = self.anchors[pairs]
@@ -117,9 +136,7 @@ def _all(distances: Tensor, labels: Tensor, margin: float, generator: torch.Gene
     ranked = _RankedNegatives(distances, labels, margin)
     counts = ranked.n_violating
     pairs = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    starts = counts.cumsum(0) - counts
-    ranks = torch.arange(len(pairs), device=counts.device) - starts[pairs]
-    return ranked.take(pairs, ranks)
+    return ranked.take(pairs, _count_up(counts))
 
 
 _STRATEGIES = {"semi-hard": _semi_hard, "hard": _hard, "all": _all}
@@ -180,3 +197,35 @@ def mine_triplets(
         known = ", ".join(repr(name) for name in _STRATEGIES)
         raise ValueError(f"strategy={strategy!r} is not one of {known}.")
     return _STRATEGIES[strategy](squared_distances(embeddings), labels, margin, generator)
+
+
+def draw_pairs(labels: Tensor, generator: torch.Generator) -> Pairs:
+    """Pair the images of one batch: all genuine pairs and as many impostor pairs.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (n,)
+        Identity of each image, as integers.
+    generator : torch.Generator
+        Source of the random choice; it may live on another device.
+
+    Returns
+    -------
+    Pairs
+        `(left, right, same)`, tensors of shape (n_pairs,) on the device of `labels`; left < right.
+        Every pair of two images of one identity comes first. Pairs of two identities follow, drawn
+        uniformly from all of them without repetition; all of them where they are fewer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> draw_pairs(torch.tensor([7, 7, 8]), torch.Generator().manual_seed(0))
+    Pairs(left=tensor([0, 0]), right=tensor([1, 2]), same=tensor([ True, False]))
+    """
+    genuine = genuine_mask(labels).triu().nonzero()
+    impostor = impostor_mask(labels).triu().nonzero()
+    order = torch.randperm(len(impostor), generator=generator, device=generator.device)
+    drawn = impostor[order[: len(genuine)].to(labels.device)]
+    left, right = torch.cat([genuine, drawn]).unbind(dim=1)
+    same = torch.arange(len(left), device=labels.device) < len(genuine)
+    return Pairs(left, right, same)

@@ -1,9 +1,24 @@
-"""Batches of P identities times K images, the diet of the triplet loss."""
+"""Batches to train on: of P identities times K images, or of labelled pairs."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from skface.nn.mining import Pairs
+
+
+class Batch(NamedTuple):
+    """Distinct rows of the training images, and what a loss is told about them.
+
+    The targets are the identity of each row, or pairs of positions in `rows`.
+    """
+
+    rows: NDArray[np.intp]
+    targets: Tensor | Pairs
 
 
 class IdentitySampler:
@@ -23,12 +38,17 @@ class IdentitySampler:
     ----------
     labels : array-like of shape (n,)
         Identity of each image, of any sortable type.
-    n_identities : int, at least 2
+    n_identities_per_batch : int, at least 2
         Identities per batch (P); all of them if there are fewer.
-    n_images : int, at least 2
+    n_images_per_identity : int, at least 2
         Images per identity (K).
     seed : int, at least 0
         Seed of the private generator.
+
+    Attributes
+    ----------
+    n_identities : int
+        Number of identities in `labels`, people with a single image included.
 
     Raises
     ------
@@ -40,12 +60,22 @@ class IdentitySampler:
     >>> sampler = IdentitySampler(["ann", "ann", "bob", "bob", "bob", "cy"], 2, 2, seed=0)
     >>> len(sampler)
     1
-    >>> [batch.size for batch in sampler.batches(epoch=0)]
-    [4]
+    >>> [batch] = sampler.batches(epoch=0)
+    >>> sorted(batch.rows.tolist()), sorted(batch.targets.tolist())
+    ([0, 1, 2, 4], [0, 0, 1, 1])
     """
 
-    def __init__(self, labels: ArrayLike, n_identities: int, n_images: int, seed: int) -> None:
-        for name, value in (("n_identities", n_identities), ("n_images", n_images)):
+    def __init__(
+        self,
+        labels: ArrayLike,
+        n_identities_per_batch: int,
+        n_images_per_identity: int,
+        seed: int,
+    ) -> None:
+        for name, value in (
+            ("n_identities_per_batch", n_identities_per_batch),
+            ("n_images_per_identity", n_images_per_identity),
+        ):
             if value < 2:
                 raise ValueError(
                     f"{name}={value!r} must be at least 2: a triplet takes two images of one "
@@ -56,21 +86,24 @@ class IdentitySampler:
         )
         _check_pairs(len(identities), counts)
         by_identity = np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
-        self.n_images = n_images
-        self.batch_size = n_identities * n_images
+        self.n_identities = len(identities)
+        self.n_images_per_identity = n_images_per_identity
+        self.batch_size = n_identities_per_batch * n_images_per_identity
         self.seed = seed
+        self._codes = torch.from_numpy(codes)
         self._repeated = [rows for rows in by_identity if len(rows) > 1]
         self._singles = np.array([rows[0] for rows in by_identity if len(rows) == 1], dtype=np.intp)
-        reserved = int(n_identities > 2 and len(self._singles) > 0)
-        self._n_dealt = min(n_identities - reserved, len(self._repeated))
-        n_repeated_images = sum(map(len, self._repeated))
-        self._n_rounds = max(1, round(n_repeated_images / (len(self._repeated) * n_images)))
+        reserved = int(n_identities_per_batch > 2 and len(self._singles) > 0)
+        self._n_dealt = min(n_identities_per_batch - reserved, len(self._repeated))
+        n_images = sum(map(len, self._repeated))
+        n_images_per_round = len(self._repeated) * n_images_per_identity
+        self._n_rounds = max(1, round(n_images / n_images_per_round))
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
         return self._n_rounds * -(-len(self._repeated) // self._n_dealt)
 
-    def batches(self, epoch: int) -> Iterator[NDArray[np.intp]]:
+    def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch.
 
         Parameters
@@ -80,8 +113,10 @@ class IdentitySampler:
 
         Yields
         ------
-        ndarray of shape (n_batch,)
-            Rows of `labels`, without duplicates; n_batch is at most P * K.
+        Batch
+            `rows` of `labels`, an array of shape (n_batch,) without duplicates, with n_batch at
+            most P * K; and as `targets` their identities, an int64 Tensor of shape (n_batch,) that
+            numbers the sorted identities of `labels` from 0 to `n_identities` - 1.
         """
         rng = np.random.default_rng([self.seed, epoch])
         shuffled = [rng.permutation(rows) for rows in self._repeated]
@@ -94,14 +129,109 @@ class IdentitySampler:
                 if missing:
                     top_up = rng.choice(identities[:start], missing, replace=False)
                     dealt = np.concatenate([dealt, top_up])
-                chosen = [shuffled[i][: self.n_images] for i in dealt]
+                chosen = [shuffled[i][: self.n_images_per_identity] for i in dealt]
                 n_free = self.batch_size - sum(map(len, chosen))
                 # Images and singles take turns: those used go to the end of their queue.
                 for i in dealt:
-                    shuffled[i] = np.roll(shuffled[i], -self.n_images)
+                    shuffled[i] = np.roll(shuffled[i], -self.n_images_per_identity)
                 chosen.append(singles[:n_free])
                 singles = np.roll(singles, -n_free)
-                yield np.concatenate(chosen)
+                rows = np.concatenate(chosen)
+                yield Batch(rows, self._codes[rows])
+
+
+class PairSampler:
+    """Deal labelled pairs of faces into batches.
+
+    Each pair comes once per epoch. Both kinds, genuine and impostor, are spread evenly: every
+    batch holds both wherever there are enough of each, and the sizes of two batches differ by one
+    pair at most.
+
+    An epoch depends on the seed and its number alone, so training can resume anywhere.
+
+    Parameters
+    ----------
+    left, right : array-like of shape (n,)
+        The two faces of each pair, as integers into a list of faces.
+    same : array-like of shape (n,)
+        Whether both faces of a pair show one person, as booleans or 0 and 1.
+    n_pairs : int, at least 2
+        Most pairs of a batch.
+    seed : int, at least 0
+        Seed of the private generator.
+
+    Raises
+    ------
+    ValueError
+        If `n_pairs` is below 2, the three arrays differ in length, or one of the two kinds of
+        pairs is missing.
+
+    Examples
+    --------
+    >>> sampler = PairSampler([0, 2], [1, 0], [True, False], n_pairs=2, seed=0)
+    >>> len(sampler)
+    1
+    >>> [batch] = sampler.batches(epoch=0)
+    >>> batch.rows
+    array([0, 1, 2])
+    >>> batch.targets
+    Pairs(left=tensor([0, 2]), right=tensor([1, 0]), same=tensor([ True, False]))
+    """
+
+    def __init__(
+        self, left: ArrayLike, right: ArrayLike, same: ArrayLike, n_pairs: int, seed: int
+    ) -> None:
+        if n_pairs < 2:
+            raise ValueError(
+                f"n_pairs={n_pairs!r} must be at least 2: a batch takes a genuine and an impostor "
+                "pair."
+            )
+        left, right = np.asarray(left, dtype=np.intp), np.asarray(right, dtype=np.intp)
+        same = np.asarray(same, dtype=bool)
+        if not len(left) == len(right) == len(same):
+            raise ValueError(
+                f"left, right and same hold {len(left)}, {len(right)} and {len(same)} values: each "
+                "pair takes one of all three."
+            )
+        n_genuine = int(same.sum())
+        if n_genuine in (0, len(same)):
+            raise ValueError(
+                f"Training needs pairs of both kinds; of the {len(same)} pairs given {n_genuine} "
+                "show one person and the others two. Add pairs of the kind that is missing."
+            )
+        self.seed = seed
+        self._faces = np.stack([left, right])
+        self._same = same
+        self._n_batches = -(-len(same) // n_pairs)
+
+    def __len__(self) -> int:
+        """Count the batches of an epoch."""
+        return self._n_batches
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch.
+
+        Parameters
+        ----------
+        epoch : int, at least 0
+            Number of the epoch.
+
+        Yields
+        ------
+        Batch
+            `rows`, the distinct faces of the batch in rising order, an array of shape (n_faces,)
+            with n_faces at most 2 * `n_pairs`; and as `targets` a `skface.nn.mining.Pairs` of
+            positions in `rows`.
+        """
+        rng = np.random.default_rng([self.seed, epoch])
+        genuine, impostor = np.flatnonzero(self._same), np.flatnonzero(~self._same)
+        # Dealt one by one like cards, so that each kind is spread evenly.
+        deck = np.concatenate([rng.permutation(genuine), rng.permutation(impostor)])
+        for first in rng.permutation(len(self)):
+            dealt = deck[first :: len(self)]
+            rows, positions = np.unique(self._faces[:, dealt].ravel(), return_inverse=True)
+            left, right = torch.from_numpy(positions).chunk(2)
+            yield Batch(rows, Pairs(left, right, torch.from_numpy(self._same[dealt])))
 
 
 def _check_pairs(n_identities: int, counts: NDArray[np.intp]) -> None:
