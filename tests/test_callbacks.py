@@ -1,10 +1,12 @@
 """Callbacks of scikit-learn follow every fit: bars nest, scores are logged, training stops."""
 
 import inspect
+import io
 import warnings
 
 import numpy as np
 import pytest
+import rich
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.callback import CallbackSupportMixin, ProgressBar, ScoringMonitor, with_callbacks
 from sklearn.decomposition import PCA
@@ -92,9 +94,12 @@ def bars(text):
 
 
 @pytest.fixture
-def wide(monkeypatch):
-    """Keep rich from breaking lines."""
-    monkeypatch.setenv("COLUMNS", "300")
+def screen():
+    """Catch what rich draws, in long lines and as it is at the end."""
+    screen = io.StringIO()
+    rich.reconfigure(file=screen, width=300, force_terminal=False)
+    yield screen
+    rich.reconfigure()
 
 
 @pytest.fixture
@@ -231,20 +236,20 @@ def test_attributes_are_made_for_those_who_look_only():
     assert ("end", "Unwatched", "epoch") in recorder.events
 
 
-def test_a_callback_stops_the_training_and_the_bar_is_full(wide, capsys):
+def test_a_callback_stops_the_training_and_the_bar_is_full(screen):
     estimator = MeanPixel(max_epochs=50).set_callbacks(Recorder(stop_after=1), ProgressBar())
     assert estimator.fit(X).n_epochs_ == 2
-    assert bars(capsys.readouterr().out) == [("MeanPixel - fit", "100")]
+    assert bars(screen.getvalue()) == [("MeanPixel - fit", "100")]
 
 
 # ------------------------------------------------------------------------------------- nesting
 
 
-def test_bars_of_a_pipeline_nest_without_a_warning(pipe, wide, capsys):
+def test_bars_of_a_pipeline_nest_without_a_warning(pipe, screen):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pipe.set_callbacks(ProgressBar()).fit(X, Y)
-    assert bars(capsys.readouterr().out) == [
+    assert bars(screen.getvalue()) == [
         ("Pipeline - fit", "100"),
         ("Pipeline - fit-transform-facealigner | FaceAligner - fit #0", "100"),
         ("Pipeline - fit-transform-meanpixel | MeanPixel - fit #1", "100"),
@@ -259,13 +264,13 @@ def test_a_stop_ends_the_epochs_but_not_the_pipeline(pipe):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_bars_of_a_grid_search(n_jobs, pipe, wide, capsys):
+def test_bars_of_a_grid_search(n_jobs, pipe, screen):
     grid = {"meanpixel__max_epochs": [1, 3]}
     search = GridSearchCV(pipe, grid, cv=2, n_jobs=n_jobs, error_score="raise")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, Y)
-    shown = bars(capsys.readouterr().out)
+    shown = bars(screen.getvalue())
     assert {percentage for _, percentage in shown} == {"100"}
     names = [name for name, _ in shown]
     # 2 candidates on 2 splits each, and the refit
@@ -301,12 +306,12 @@ def test_per_face_hands_callbacks_to_its_transformer():
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.filterwarnings("ignore:The estimator PCA does not support callbacks:UserWarning")
-def test_per_face_in_a_grid_search(n_jobs, wide, capsys):
+def test_per_face_in_a_grid_search(n_jobs, screen):
     pipe = make_pipeline(PerFace(make_pipeline(PCA(2))), PairVerifier())
     grid = {"perface__transformer__pca__n_components": [2, 3]}
     search = GridSearchCV(pipe, grid, cv=2, n_jobs=n_jobs, error_score="raise")
     search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, Y)
-    shown = bars(capsys.readouterr().out)
+    shown = bars(screen.getvalue())
     assert sum("PerFace - fit-transformer | Pipeline - fit" in name for name, _ in shown) == 5
     assert {percentage for _, percentage in shown} == {"100"}
 
