@@ -17,7 +17,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Bunch, check_random_state, check_scalar
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from skface._callbacks import EpochTasks
+from skface._callbacks import Epochs, epochs_as_tasks
 from skface._network import (
     Network,
     build_network,
@@ -136,20 +136,20 @@ class NetworkMixin(CallbackSupportMixin):
                 seed=seed,
             )
         objective, trainer = None, None
-        with EpochTasks(self, X, y, self.max_epochs if learns else 0) as tasks:
+        with epochs_as_tasks(self, X, y, self.max_epochs if learns else 0) as epochs:
             if learns:
                 freeze(network.module, trainable)
                 objective, trainer = self._prepare(
                     network, faces, trainable, device, team, seed, continues
                 )
-                self._run(trainer, network, objective, faces, seed, tasks)
-        # all at once and at the very end: a fit that fails leaves the estimator as it was
-        vars(self).update(self._fitted_attributes(network, objective, faces))
-        self.history_ = _as_table([] if trainer is None else trainer.history)
-        self.best_epoch_ = None if trainer is None else trainer.best_epoch
-        vars(self).pop("training_state_", None)
-        if trainer is not None and self.warm_start:
-            self.training_state_ = _to_arrays(trainer.state() | {"module": {}, "best": None})
+                self._run(trainer, network, objective, faces, seed, epochs)
+            # all at the very end: a fit that fails leaves the estimator as it was
+            vars(self).update(self._fitted_attributes(network, objective, faces))
+            self.history_ = _as_table([] if trainer is None else trainer.history)
+            self.best_epoch_ = None if trainer is None else trainer.best_epoch
+            vars(self).pop("training_state_", None)
+            if trainer is not None and self.warm_start:
+                self.training_state_ = _to_arrays(trainer.state() | {"module": {}, "best": None})
 
     def _fitted_attributes(
         self, network: Network, objective: Any, faces: TrainingSet | None
@@ -342,7 +342,7 @@ class NetworkMixin(CallbackSupportMixin):
         objective: torch.nn.Module,
         faces: TrainingSet,
         seed: int,
-        tasks: EpochTasks,
+        epochs: Epochs,
     ) -> None:
         """Train, from the last checkpoint on if there is one."""
         team = trainer.options.team
@@ -359,9 +359,9 @@ class NetworkMixin(CallbackSupportMixin):
                 print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
             if checkpoint is not None and team.rank == 0:
                 checkpoint.save(trainer.state())
-            return tasks.end(lambda: self._fitted_attributes(network, objective, faces))
+            return epochs.end(lambda: self._fitted_attributes(network, objective, faces))
 
-        trainer.run(tasks.begin, end_epoch)
+        trainer.run(epochs.begin, end_epoch)
         network.module.to("cpu")
         objective.to("cpu").eval()
 

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Bunch, check_scalar
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from skface._callbacks import fit_as_one_task
 from skface._validation import check_option, name_some
 from skface.images import ImageError, Rows, check_images, is_missing
 from skface.pairs import row_images
@@ -116,7 +118,9 @@ def resolve_geometry(geometry: Any) -> Geometry:
     return Geometry(points, (int(width), int(height)))
 
 
-class FaceAligner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class FaceAligner(
+    CallbackSupportMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
     """Cut the face out of a photo, upright and in the place where a network expects it.
 
     Faces and their five landmarks are found by OpenCV's YuNet [1]_, one face is chosen, and the
@@ -207,6 +211,7 @@ class FaceAligner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         self.image_shape = image_shape
         self.n_jobs = n_jobs
 
+    @fit_as_one_task
     def fit(self, X, y=None):
         """Load the detector; nothing is learned from the photos.
 

@@ -6,11 +6,13 @@ from numbers import Integral
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.utils import check_scalar, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from skface._callbacks import fit_task
 from skface.align import FaceAligner
 from skface.base import RowTransformer
 from skface.embedding import FaceNetEmbedder
@@ -48,7 +50,7 @@ def _names_its_features(per_face: "PerFace") -> bool:
     return hasattr(getattr(per_face, "transformer_", per_face.transformer), "get_feature_names_out")
 
 
-class PerFace(MetaEstimatorMixin, RowTransformer, BaseEstimator):
+class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEstimator):
     """Apply a per-face transformer to faces or to pairs, each distinct face once.
 
     scikit-learn's transformers know nothing of pairs, and refuse images; PerFace hands them one
@@ -93,6 +95,7 @@ class PerFace(MetaEstimatorMixin, RowTransformer, BaseEstimator):
         self.batch_size = batch_size
         self.image_shape = image_shape
 
+    @with_callbacks
     def fit(self, X, y=None):
         """Fit the transformer on the distinct faces.
 
@@ -112,16 +115,15 @@ class PerFace(MetaEstimatorMixin, RowTransformer, BaseEstimator):
             The fitted meta-transformer.
         """
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        rows = self._check_rows(X)
-        chosen, inverse = row_images(rows)
-        targets = self._targets(rows, y, chosen, inverse)
-        found = _found(rows, chosen)
-        if not found.any():
-            raise ValueError("X holds missing faces (NaN) only: there is nothing to fit to.")
-        faces = self._faces(rows, chosen[found])
-        self.transformer_ = clone(self.transformer)
-        self.transformer_.fit(faces, None if targets is None else targets[found])
-        self.output_shape_ = self._transform_faces(faces[:1]).shape[1:]
+        with fit_task(self, X, y, max_subtasks=1) as task:
+            faces, targets = self._faces_to_fit(X, y)
+            self.transformer_ = clone(self.transformer)
+            subtask = task.subcontext("fit-transformer")
+            with subtask.propagate_callback_context(self.transformer_):
+                subtask.call_on_fit_task_begin(estimator=self, X=faces, y=targets)
+                self.transformer_.fit(faces, targets)
+                subtask.call_on_fit_task_end(estimator=self, X=faces, y=targets)
+            self.output_shape_ = self._transform_faces(faces[:1]).shape[1:]
         return self
 
     @available_if(_names_its_features)
@@ -140,6 +142,16 @@ class PerFace(MetaEstimatorMixin, RowTransformer, BaseEstimator):
         """
         check_is_fitted(self)
         return self.transformer_.get_feature_names_out(input_features)
+
+    def _faces_to_fit(self, X, y):
+        """Return the distinct faces that are not missing, and their targets or None."""
+        rows = self._check_rows(X)
+        chosen, inverse = row_images(rows)
+        targets = self._targets(rows, y, chosen, inverse)
+        found = _found(rows, chosen)
+        if not found.any():
+            raise ValueError("X holds missing faces (NaN) only: there is nothing to fit to.")
+        return self._faces(rows, chosen[found]), None if targets is None else targets[found]
 
     def _transform_rows(self, rows):
         chosen, inverse = row_images(rows)

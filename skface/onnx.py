@@ -6,8 +6,10 @@ from numbers import Integral
 from pathlib import Path
 
 import numpy as np
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_scalar
 
+from skface._callbacks import fit_as_one_task
 from skface._validation import check_option
 from skface.base import BaseEmbedder, Preprocessing, live
 from skface.weights import REGISTRY, fetch_weights, weights_info
@@ -15,7 +17,7 @@ from skface.weights import REGISTRY, fetch_weights, weights_info
 _RUNTIMES = ("onnxruntime", "openvino")
 
 
-class OnnxEmbedder(BaseEmbedder):
+class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
     """Map faces to the unit sphere with a network from an ONNX or OpenVINO IR file.
 
     The file is read in `fit` and kept among the fitted attributes, so that a pickled pipeline
@@ -91,6 +93,7 @@ class OnnxEmbedder(BaseEmbedder):
         self.batch_size = batch_size
         self.flip = flip
 
+    @fit_as_one_task
     def fit(self, X, y=None):
         """Read the file and prepare its input.
 

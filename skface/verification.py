@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.callback import CallbackSupportMixin
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -15,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skface._callbacks import FRAMES, fit_as_one_task
 from skface._validation import check_option, name_some
 from skface.metrics import far_frr_curve, rate_interval, threshold_at_far
 from skface.metrics._checks import check_cost
@@ -33,7 +35,7 @@ def _is_calibrated(verifier: "PairVerifier") -> bool:
     return True
 
 
-class PairVerifier(ClassifierMixin, BaseEstimator):
+class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """Decide whether two embeddings show one person, at a threshold learned from labelled pairs.
 
     The score of a pair is a similarity: larger = more likely the same person. A pair is accepted
@@ -161,6 +163,7 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
         self.calibration = calibration
         self.prior = prior
 
+    @fit_as_one_task
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "PairVerifier":
         """Learn fusion, threshold and calibration.
 
@@ -206,7 +209,7 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
                 "embeddings of faces, give pairs of them, (n_pairs, 2, n_features): the rows of a "
                 "pipeline have to be pairs, such as [[left, right]].",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=2 + FRAMES,
             )
         if X.ndim == 2 and X.shape[1] > 1:
             self.fusion_ = _fit_fusion(X[used], same[used], weight[used])
@@ -436,7 +439,7 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
                     f"fewer than {int(np.ceil(3 / self.far))} even a threshold without any false "
                     "match does not show, at 95 % confidence, that the rate is that small.",
                     UserWarning,
-                    stacklevel=3,
+                    stacklevel=3 + FRAMES,
                 )
             return threshold_at_far(same, score, self.far, sample_weight=weight)
 
@@ -464,7 +467,7 @@ class PairVerifier(ClassifierMixin, BaseEstimator):
                 f"comes after {different!r} in sorted order. Is the score a distance, or are the "
                 "labels swapped?",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=3 + FRAMES,
             )
 
     def _choose_prior(self, same: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:

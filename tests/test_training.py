@@ -1,4 +1,4 @@
-"""Training of an embedder, and augmentation, on small synthetic data."""
+"""The training loop, on small synthetic data."""
 
 import copy
 import warnings
@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from skface.nn.augment import augment
+from skface.nn.losses import MarginSoftmax
+from skface.nn.objectives import Contrastive, DifferenceHead, Labelled, PairClassifier, Triplet
+from skface.nn.sampling import IdentitySampler, PairSampler
 from skface.nn.training import (
+    Options,
+    Trainer,
     TrainingCollapseWarning,
     embed,
     learning_rate_factor,
-    train_embedder,
 )
 
 
@@ -49,9 +52,29 @@ def mlp(n_features=10, n_hidden=32, n_outputs=8, dropout=0.0):
     )
 
 
-def train(module, rows, labels, **options):
-    options = {"max_epochs": 5, "learning_rate": 1e-2, **options}
-    return train_embedder(module, lambda indices: rows[indices], labels, **options)
+def make_trainer(
+    module,
+    rows,
+    labels,
+    *,
+    objective=None,
+    fetch=None,
+    validate=None,
+    n_identities_per_batch=16,
+    n_images_per_identity=4,
+    **options,
+):
+    options = Options(**{"max_epochs": 5, "learning_rate": 1e-2, **options})
+    sampler = IdentitySampler(
+        labels, n_identities_per_batch, n_images_per_identity, seed=options.seed
+    )
+    objective = Triplet() if objective is None else objective
+    fetch = rows.__getitem__ if fetch is None else fetch
+    return Trainer(module, objective, sampler, fetch, options, validate)
+
+
+def train(module, rows, labels, *, on_epoch_end=None, **options):
+    return make_trainer(module, rows, labels, **options).run(on_epoch_end=on_epoch_end)
 
 
 def states_equal(first, second):
@@ -62,7 +85,7 @@ def states_equal(first, second):
 @pytest.mark.parametrize("mining", ["semi-hard", "hard", "all"])
 def test_training_separates_identities(mining):
     rows, labels = make_rows(noise=0.5)
-    history = train(mlp(), rows, labels, mining=mining, max_epochs=40)
+    history = train(mlp(), rows, labels, objective=Triplet(mining=mining), max_epochs=40)
     gap = [r["mean_impostor_distance"] - r["mean_genuine_distance"] for r in history]
     assert gap[-1] > gap[0] + 0.2
     assert history[-1]["active_fraction"] < history[0]["active_fraction"]
@@ -72,7 +95,7 @@ def test_one_step_equals_a_plain_loop_over_triplets():
     rows, labels = make_rows(n_identities=3, n_images=3, n_features=4)
     module = make_module(nn.Linear(4, 2, bias=False))
     twin = copy.deepcopy(module)
-    history = train(module, rows, labels, mining="all", max_epochs=1, margin=0.5)
+    history = train(module, rows, labels, objective=Triplet(0.5, "all"), max_epochs=1)
 
     embeddings = embed(twin, rows)
     terms, anchors = [], set()
@@ -92,6 +115,7 @@ def test_one_step_equals_a_plain_loop_over_triplets():
 
     assert history[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert history[0]["active_fraction"] == pytest.approx(len(anchors) / 9)
+    assert history[0]["active_triplets"] == len(terms)
     distances = torch.cdist(embeddings, embeddings).square()
     same = torch.from_numpy(labels[:, None] == labels)
     genuine = distances[same & ~torch.eye(9, dtype=torch.bool)].mean().item()
@@ -101,20 +125,27 @@ def test_one_step_equals_a_plain_loop_over_triplets():
     torch.testing.assert_close(module[0].weight, twin[0].weight)
 
 
+class Shake:
+    """Noise whose draws are one number per row."""
+
+    def draw(self, n_images, generator):
+        return torch.rand(n_images, 1, generator=generator)
+
+    def __call__(self, images, draws):
+        return images + 0.1 * torch.sin(100 * draws + torch.arange(images.shape[1]))
+
+
 def test_a_seed_fixes_the_network_and_the_global_generator_is_left_alone():
     rows, labels = make_rows()
 
-    def shake(images, generator):
-        return images + 0.1 * torch.randn(images.shape, generator=generator)
-
     first, again, other = (mlp(dropout=0.5) for _ in range(3))
     before = torch.random.get_rng_state()
-    history = train(first, rows, labels, augment=shake, seed=3)
+    history = train(first, rows, labels, augmentation=Shake(), seed=3)
     assert torch.equal(before, torch.random.get_rng_state())
     torch.rand(7)
-    assert train(again, rows, labels, augment=shake, seed=3) == history
+    assert train(again, rows, labels, augmentation=Shake(), seed=3) == history
     assert states_equal(first, again)
-    train(other, rows, labels, augment=shake, seed=4)
+    train(other, rows, labels, augmentation=Shake(), seed=4)
     assert not states_equal(first, other)
 
 
@@ -162,6 +193,7 @@ def test_callback_sees_each_record_and_may_stop():
     assert set(history[0]) == {
         "epoch",
         "loss",
+        "active_triplets",
         "active_fraction",
         "mean_genuine_distance",
         "mean_impostor_distance",
@@ -239,9 +271,7 @@ def test_fetch_is_asked_for_one_batch_at_a_time():
         sizes.append(len(indices))
         return rows[indices]
 
-    train_embedder(
-        mlp(), fetch, labels, n_identities_per_batch=3, n_images_per_identity=4, max_epochs=2
-    )
+    train(mlp(), rows, labels, fetch=fetch, n_identities_per_batch=3, max_epochs=2)
     assert sizes == [12] * 8
 
 
@@ -255,78 +285,188 @@ def test_learning_rate_rises_then_falls(n_steps):
     assert np.all(np.diff(factors[peak:]) <= 0)
 
 
-def photos(n=16, size=(20, 12), seed=0):
-    return torch.rand(n, 3, *size, generator=torch.Generator().manual_seed(seed))
-
-
-STILL = {"flip": 0, "shift": 0, "zoom": 0, "rotation": 0, "brightness": 0, "contrast": 0}
-
-
-def test_augment_with_nothing_to_do_returns_the_images():
-    images = photos()
-    same = augment(images, torch.Generator().manual_seed(0), **STILL)
-    torch.testing.assert_close(same, images, atol=1e-5, rtol=0)
-
-
-def test_augment_flips_each_image_or_leaves_it():
-    images = photos(n=200)
-    moved = augment(images, torch.Generator().manual_seed(0), **{**STILL, "flip": 0.5})
-    flipped = (moved - images.flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-4
-    kept = (moved - images).abs().amax(dim=(1, 2, 3)) < 1e-4
-    assert (flipped ^ kept).all()
-    assert 70 < flipped.sum() < 130
-
-
-def test_augment_rotates_without_shear():
-    # A cross of equal arms in a tall image keeps its arms' length under rotation.
-    image = torch.zeros(1, 1, 81, 41)
-    image[..., 20:61, 20] = 1.0
-    generator = torch.Generator().manual_seed(2)
-    turned = augment(image.expand(30, 1, 81, 41), generator, **{**STILL, "rotation": 25.0})
-    heights = (turned.sum(dim=3) > 0.5).sum(dim=2).flatten()
-    leans = [torch.nonzero(one[0] > 0.3).double() for one in turned]
-    lengths = [(points.max(dim=0)[0] - points.min(dim=0)[0]).norm().item() for points in leans]
-    assert heights.unique().numel() > 1
-    assert np.allclose(lengths, 40, atol=2.5)
-
-
-@pytest.mark.parametrize("value_range", [(0.0, 1.0), (0.0, 255.0), (-1.0, 1.0)])
-def test_augment_means_the_same_on_every_scale(value_range):
-    low, high = value_range
-    images = photos()
-    expected = augment(images, torch.Generator().manual_seed(0))
-    scaled = augment(
-        images * (high - low) + low, torch.Generator().manual_seed(0), value_range=value_range
+@pytest.mark.parametrize("objective", [Triplet(0.5, "all"), Labelled(MarginSoftmax(6, 8))])
+def test_chunks_give_the_gradient_of_the_whole_batch(objective):
+    rows, labels = make_rows()
+    whole, chunked = (
+        make_module(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 8)) for _ in range(2)
     )
-    torch.testing.assert_close((scaled - low) / (high - low), expected, atol=1e-5, rtol=0)
-    assert scaled.min() >= low
-    assert scaled.max() <= high
-
-
-def test_augment_is_repeatable_gentle_and_changes_no_input():
-    images = photos()
-    copied = images.clone()
-    before = torch.random.get_rng_state()
-    first, again = (augment(images, torch.Generator().manual_seed(1)) for _ in range(2))
-    assert torch.equal(first, again)
-    assert torch.equal(images, copied)
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert (first.mean(dim=(1, 2, 3)) - images.mean(dim=(1, 2, 3))).abs().max() < 0.25
-    assert not torch.equal(first[0], first[1])
-
-
-def test_augment_refuses_rows_that_are_not_images():
-    with pytest.raises(ValueError, match=r"not \(4, 10\); switch augmentation off"):
-        augment(torch.rand(4, 10), torch.Generator())
-
-
-def test_training_with_augmentation_on_images():
-    generator = torch.Generator().manual_seed(0)
-    labels = np.repeat(np.arange(4), 4)
-    base = torch.rand(4, 3, 8, 8, generator=generator)
-    images = (base[labels] + 0.05 * torch.rand(16, 3, 8, 8, generator=generator)).clamp(0, 1)
-    module = make_module(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 8)
+    expected = train(whole, rows, labels, objective=copy.deepcopy(objective), max_epochs=3)
+    history = train(
+        chunked, rows, labels, objective=copy.deepcopy(objective), max_epochs=3, chunk_size=5
     )
-    history = train(module, images, labels, augment=augment, max_epochs=15)
+    assert [record["loss"] for record in history] == pytest.approx(
+        [record["loss"] for record in expected], rel=1e-4
+    )
+    for one, other in zip(whole.parameters(), chunked.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+def test_chunks_bound_what_is_embedded_at_a_time_and_count_statistics_once():
+    rows, labels = make_rows()
+    sizes, masks = [], []
+
+    class Spy(nn.Module):
+        def forward(self, images):
+            sizes.append(len(images))
+            masks.append(images == 0)
+            return images
+
+    module = make_module(nn.BatchNorm1d(10), nn.Dropout(0.5), Spy(), nn.Linear(10, 4))
+    train(module, rows, labels, n_images_per_identity=8, max_epochs=1, chunk_size=20)
+    assert sizes == [16, 16, 16] * 2
+    # dropout falls alike when a chunk comes by again, and differently between chunks
+    for first, again in zip(masks[:3], masks[3:], strict=True):
+        assert torch.equal(first, again)
+    assert not torch.equal(masks[0], masks[1])
+    assert module[0].num_batches_tracked == 3
+    assert module[0].momentum == 0.1
+
+
+@pytest.mark.parametrize("n_before", [1, 3])
+def test_training_resumed_after_a_kill_ends_at_the_same_network(n_before, tmp_path):
+    rows, labels = make_rows()
+    eers = [0.6, 0.3, 0.2, 0.4, 0.1, 0.5]  # of the start and of five epochs
+
+    def build(seed):
+        torch.manual_seed(seed)  # class weights are random
+        trainer = make_trainer(
+            mlp(dropout=0.3),
+            rows,
+            labels,
+            objective=Labelled(MarginSoftmax(6, 8)),
+            augmentation=Shake(),
+        )
+        trainer.validate = lambda: {
+            "validation_eer": eers[len(trainer.history)],
+            "validation_tar": 0.0,
+        }
+        return trainer
+
+    unbroken = build(seed=0)
+    expected = unbroken.run()
+
+    killed = build(seed=0)
+
+    def save_and_die(record):
+        if record["epoch"] == n_before:
+            torch.save(killed.state(), tmp_path / "state.pt")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(on_epoch_end=save_and_die)
+    resumed = build(seed=5)
+    resumed.resume(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert resumed.run() == expected
+    assert states_equal(resumed.module, unbroken.module)
+    assert states_equal(resumed.objective, unbroken.objective)
+    assert resumed.best_epoch == unbroken.best_epoch
+
+
+def validated(module, eers, **options):
+    rows, labels = make_rows()
+    trainer = make_trainer(module, rows, labels, max_epochs=len(eers) - 1, **options)
+    states = []
+
+    def validate():
+        states.append(copy.deepcopy(module.state_dict()))
+        return {"validation_eer": eers[len(trainer.history)], "validation_tar": 0.5}
+
+    trainer.validate = validate
+    return trainer, states
+
+
+@pytest.mark.parametrize(
+    ("eers", "best", "n_epochs"),
+    [
+        ([0.5, 0.4, 0.2, 0.3, 0.3, 0.1], 2, 4),  # two epochs without a better one
+        ([0.5, 0.4, 0.3, 0.2], 3, 3),
+        ([0.1, 0.4, 0.3, 0.2], 0, 2),  # worse than the start
+        ([0.0, 0.0, 0.0, 0.0], 1, 3),  # an epoch as good as the start is preferred to it
+    ],
+)
+def test_training_stops_and_returns_to_its_best_epoch(eers, best, n_epochs):
+    module = mlp()
+    trainer, states = validated(module, eers, patience=2)
+    history = trainer.run()
+    assert len(history) == n_epochs
+    assert [record["validation_eer"] for record in history] == eers[1 : n_epochs + 1]
+    assert trainer.best_epoch == best
+    for name, values in module.state_dict().items():
+        assert torch.equal(values, states[best][name]), name
+
+
+def test_of_epochs_with_one_eer_the_larger_tar_is_best():
+    rows, labels = make_rows()
+    trainer = make_trainer(mlp(), rows, labels, max_epochs=3)
+    tars = [0.1, 0.2, 0.4, 0.3]
+    trainer.validate = lambda: {
+        "validation_eer": 0.1,
+        "validation_tar": tars[len(trainer.history)],
+    }
+    trainer.run()
+    assert trainer.best_epoch == 2
+
+
+def test_training_goes_on_with_the_moments_of_the_optimizer():
+    rows, labels = make_rows()
+    module = mlp()
+    first = make_trainer(module, rows, labels, max_epochs=2)
+    first.run()
+    steps_before = next(iter(first.optimizer.state.values()))["step"].item()
+    second = make_trainer(module, rows, labels, max_epochs=3)
+    second.continue_after(first.state())
+    history = second.run()
+    assert [record["epoch"] for record in history] == [1, 2, 3, 4, 5]
+    assert history[:2] == first.history
+    assert next(iter(second.optimizer.state.values()))["step"] == steps_before * 5 / 2
+
+
+def test_labelled_pairs_train_both_pair_objectives():
+    rows, labels = make_rows(noise=0.5)
+    left, right = np.triu_indices(len(labels), 1)
+    same = labels[left] == labels[right]
+    for objective in (Contrastive(), PairClassifier(DifferenceHead(8))):
+        trainer = Trainer(
+            mlp(),
+            objective,
+            PairSampler(left, right, same, n_pairs=64, seed=0),
+            rows.__getitem__,
+            Options(max_epochs=8, learning_rate=1e-2),
+        )
+        history = trainer.run()
+        assert history[-1]["loss"] < 0.7 * history[0]["loss"]
+        assert history[-1]["mean_genuine_distance"] < history[-1]["mean_impostor_distance"]
+
+
+def test_a_frozen_network_may_carry_an_objective_that_learns():
+    rows, labels = make_rows(noise=0.3)
+    vectors = nn.functional.normalize(rows, dim=1)
+    objective = PairClassifier(DifferenceHead(10))
+    history = train(nn.Identity(), vectors, labels, objective=objective, max_epochs=20)
     assert history[-1]["loss"] < history[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda embeddings, labels: 3.0, "returned 3.0"),
+        (lambda embeddings, labels: embeddings.sum(dim=1), r"returned shape \(24,\)"),
+        (lambda embeddings, labels: embeddings.detach().sum(), "without a gradient"),
+    ],
+)
+def test_a_loss_that_is_none_is_refused(loss, message):
+    with pytest.raises(TypeError, match=message):
+        train(mlp(), *make_rows(), objective=Labelled(loss))
+
+
+def test_a_loss_of_pytorch_metric_learning_plugs_in_and_its_parameters_learn():
+    losses = pytest.importorskip("pytorch_metric_learning.losses")
+    rows, labels = make_rows(noise=0.5)
+    for loss in (losses.ProxyAnchorLoss(6, 8), losses.MultiSimilarityLoss()):
+        objective = Labelled(loss)
+        before = [parameter.detach().clone() for parameter in objective.parameters()]
+        history = train(mlp(), rows, labels, objective=objective, max_epochs=10)
+        assert history[-1]["loss"] < history[0]["loss"]
+        for parameter, old in zip(objective.parameters(), before, strict=True):
+            assert not torch.equal(parameter, old)

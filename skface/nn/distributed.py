@@ -4,7 +4,7 @@ import atexit
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -225,3 +225,23 @@ def in_one_team(module: nn.Module, team: Team) -> Callable[[Tensor], Tensor]:
         return module
     # running statistics need no broadcast: `global_batch_norm` keeps them equal
     return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+
+
+def exchange_gradients(network: Callable[[Tensor], Tensor], now: bool) -> AbstractContextManager:
+    """Let the backward pass in this context exchange gradients now, or leave it to a later one.
+
+    Parameters
+    ----------
+    network : callable
+        From :func:`in_one_team`.
+    now : bool
+        False adds gradients up in this process.
+
+    Returns
+    -------
+    context manager
+        To surround a forward and a backward pass.
+    """
+    if now or not isinstance(network, nn.parallel.DistributedDataParallel):
+        return nullcontext()
+    return network.no_sync()

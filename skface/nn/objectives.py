@@ -192,11 +192,11 @@ class Contrastive(nn.Module):
             (squared L2) of the pairs.
         """
         pairs = as_pairs(targets, generator)
-        left, right = embeddings[pairs.left], embeddings[pairs.right]
-        terms = contrastive_terms(left, right, pairs.same, self.margin)
+        distances = _distances(embeddings, pairs)
+        terms = contrastive_terms(distances, pairs.same, self.margin)
         with torch.no_grad():
             measures = {"active_fraction": (terms > 0).float().mean()}
-            measures |= _pair_distances(left, right, pairs.same)
+            measures |= _mean_distances(distances, pairs.same)
         return terms.mean(), measures
 
 
@@ -250,7 +250,7 @@ class PairClassifier(nn.Module):
         loss = F.binary_cross_entropy_with_logits(logits, pairs.same.to(logits.dtype))
         with torch.no_grad():
             measures = {"accuracy": ((logits >= 0) == pairs.same).float().mean()}
-            measures |= _pair_distances(left, right, pairs.same)
+            measures |= _mean_distances(_distances(embeddings, pairs), pairs.same)
         return loss, measures
 
 
@@ -337,11 +337,16 @@ def label_distances(embeddings: Tensor, labels: Tensor) -> Measures:
     }
 
 
-def _pair_distances(left: Tensor, right: Tensor, same: Tensor) -> Measures:
-    distances = (left - right).square().sum(dim=1)
+def _distances(embeddings: Tensor, pairs: Pairs) -> Tensor:
+    """Return the L2 distance of each pair, with a gradient of 0 where it is 0."""
+    return torch.linalg.vector_norm(embeddings[pairs.left] - embeddings[pairs.right], dim=1)
+
+
+def _mean_distances(distances: Tensor, same: Tensor) -> Measures:
+    squared = distances.square()
     return {
-        "mean_genuine_distance": distances[same].mean(),
-        "mean_impostor_distance": distances[~same].mean(),
+        "mean_genuine_distance": squared[same].mean(),
+        "mean_impostor_distance": squared[~same].mean(),
     }
 
 

@@ -1,10 +1,9 @@
 """The training loop: batches of faces, an objective, a network, and a history of its epochs."""
 
-import contextlib
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from skface.nn.augment import Augmentation
 from skface.nn.distributed import (
     Team,
+    exchange_gradients,
     frozen_statistics,
     global_batch_norm,
     in_one_team,
@@ -24,6 +24,7 @@ from skface.nn.distributed import (
 from skface.nn.freezing import train_mode
 from skface.nn.objectives import to_device
 from skface.nn.rng import layer_rng_state, private_global_rng, restore_layer_rng
+from skface.nn.sampling import Batch
 
 WARMUP_SHARE = 0.1
 # Squared distance: below it, two faces differ by less than two degrees.
@@ -31,6 +32,7 @@ COLLAPSED_DISTANCE = 1e-3
 
 Record = dict[str, float]
 Fetch = Callable[[NDArray[np.intp]], Tensor]
+Network = Callable[[Tensor], Tensor]  # a module, or a wrapper around it
 
 
 class TrainingCollapseWarning(UserWarning):
@@ -43,7 +45,7 @@ class Sampler(Protocol):
     def __len__(self) -> int:
         """Count the batches of an epoch."""
 
-    def batches(self, epoch: int) -> Any:
+    def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield batches of rows and their targets."""
 
 
@@ -90,7 +92,7 @@ class Options:
     team: Team = field(default_factory=Team)
 
 
-def embed(module: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def embed(module: Network, images: Tensor) -> Tensor:
     """Map images to the unit sphere.
 
     Parameters
@@ -321,7 +323,7 @@ class Trainer:
             return False
         return len(self.history) - self._best["epoch"] >= patience
 
-    def _run_epoch(self, network: Callable[[Tensor], Tensor], epoch: int) -> Record:
+    def _run_epoch(self, network: Network, epoch: int) -> Record:
         options = self.options
         train_mode(self.module)
         self.objective.train()
@@ -339,65 +341,65 @@ class Trainer:
         return {"epoch": epoch + 1, **_means(measured), "learning_rate": rate}
 
     def _run_step(
-        self, network: Callable[[Tensor], Tensor], batch: Any, generator: torch.Generator
+        self, network: Network, batch: Batch, generator: torch.Generator
     ) -> dict[str, Tensor | float]:
         """Learn from one batch: every process embeds its share, and all score the whole."""
-        options, rows = self.options, batch.rows
-        share = options.team.share(len(rows))
-        draws = None
+        options, n_rows = self.options, len(batch.rows)
+        share = options.team.share(n_rows)
+        rows, draws = batch.rows[share], None
         if options.augmentation is not None:
-            draws = options.augmentation.draw(len(rows), generator)[share]
-        # as many chunks in every process, since they meet in each of them
-        n_chunks = -(-math.ceil(len(rows) / options.team.size) // options.chunk_size)
-        chunks = np.array_split(np.arange(share.stop - share.start), n_chunks)
-        own_rows = rows[share]
-
-        def forward(call: Callable[[Tensor], Tensor], places: NDArray[np.intp]) -> Tensor:
-            images = self.fetch(own_rows[places]).to(options.device, non_blocking=True)
-            if draws is not None:
-                images = options.augmentation(images, draws[torch.from_numpy(places)])
-            with torch.autocast(
-                torch.device(options.device).type,
-                dtype=torch.bfloat16,
-                enabled=options.precision == "bfloat16",
-            ):
-                embeddings = embed(call, images)
-            if not torch.isfinite(embeddings).all():
-                self._refuse_non_finite(images, own_rows[places])
-            return embeddings
-
-        if n_chunks == 1:
-            parts = [forward(network, chunks[0])]
-            own = parts[0].detach()
-        else:
-            # dropout has to fall alike when a chunk comes by again
-            before = []
-            with torch.no_grad(), frozen_statistics(self.module):
-                parts = []
-                for places in chunks:
-                    before.append(layer_rng_state(options.device))
-                    parts.append(forward(self.module, places))
-            own = torch.cat(parts)
-
-        embeddings = options.team.gather(own, len(rows)).requires_grad_()
-        targets = to_device(batch.targets, options.device)
-        loss, measures = self.objective(embeddings, targets, generator)
+            draws = options.augmentation.draw(n_rows, generator)[share]
+        # as many chunks in every process, since they may exchange statistics in each
+        n_chunks = -(-math.ceil(n_rows / options.team.size) // options.chunk_size)
         self.optimizer.zero_grad()
-        loss.backward()
-        # a team averages gradients, and its members hold parts of one sum
-        gradient = embeddings.grad[share] * options.team.size
-        if not self._module_learns:
-            pass
-        elif n_chunks == 1:
-            parts[0].backward(gradient)
+        if n_chunks == 1:
+            embeddings = self._embed(network, rows, draws)
+            gradient, measures = self._score(embeddings, batch, generator)
+            if self._module_learns:
+                embeddings.backward(gradient)
         else:
-            for k, places in enumerate(chunks):
-                restore_layer_rng(before[k], options.device)
-                last = k == n_chunks - 1
-                with _gradients_stay_here(network, not last):
-                    forward(network, places).backward(gradient[torch.from_numpy(places)])
+            places = torch.arange(len(rows)).tensor_split(n_chunks)
+            chunks = [(rows[i.numpy()], None if draws is None else draws[i]) for i in places]
+            # dropout has to fall alike when a chunk comes by again
+            random_states, parts = [], []
+            with torch.no_grad(), frozen_statistics(self.module):
+                for chunk in chunks:
+                    random_states.append(layer_rng_state(options.device))
+                    parts.append(self._embed(self.module, *chunk))
+            gradient, measures = self._score(torch.cat(parts), batch, generator)
+            for k, chunk in enumerate(chunks if self._module_learns else []):
+                restore_layer_rng(random_states[k], options.device)
+                with exchange_gradients(network, k == n_chunks - 1):
+                    self._embed(network, *chunk).backward(gradient[places[k].to(gradient.device)])
         self.optimizer.step()
-        return {"loss": loss.detach(), **measures}
+        return measures
+
+    def _embed(self, network: Network, rows: NDArray[np.intp], draws: Tensor | None) -> Tensor:
+        """Embed training images, varied as the draws say."""
+        options = self.options
+        images = self.fetch(rows).to(options.device, non_blocking=True)
+        if draws is not None:
+            images = options.augmentation(images, draws.to(images.device))
+        device_type = torch.device(options.device).type
+        in_half = options.precision == "bfloat16"
+        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=in_half):
+            embeddings = embed(network, images)
+        if not torch.isfinite(embeddings).all():
+            self._refuse_non_finite(images, rows)
+        return embeddings
+
+    def _score(
+        self, own: Tensor, batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """Return the gradient of the loss with respect to the embeddings of this process."""
+        team, n_rows = self.options.team, len(batch.rows)
+        embeddings = team.gather(own.detach(), n_rows).requires_grad_()
+        targets = to_device(batch.targets, self.options.device)
+        loss, measures = self.objective(embeddings, targets, generator)
+        loss.backward()
+        # the processes average the gradients of their networks, which are parts of one sum
+        gradient = embeddings.grad[team.share(n_rows)] * team.size
+        return gradient, {"loss": loss.detach(), **measures}
 
     def _validated(self) -> Record:
         self.module.eval()
@@ -474,10 +476,3 @@ def _means(measured: list[dict[str, Tensor | float]]) -> Record:
         values = torch.stack([torch.as_tensor(step[name]).float().cpu() for step in measured])
         means[name] = values.nanmean().item()
     return means
-
-
-def _gradients_stay_here(network: Any, keep: bool) -> Any:
-    """Put off the exchange of gradients to the last chunk of a batch."""
-    if keep and isinstance(network, nn.parallel.DistributedDataParallel):
-        return network.no_sync()
-    return contextlib.nullcontext()
