@@ -24,13 +24,14 @@ if TYPE_CHECKING:
         onnx,
         pairs,
         plotting,
+        siamese,
         verification,
         weights,
     )
     from skface.align import FaceAligner
     from skface.compose import PerFace, make_face_verifier
     from skface.datasets import load_face_folder, load_lfw_pairs, make_faces
-    from skface.embedding import FaceNetEmbedder
+    from skface.embedding import FaceNetEmbedder, SiameseEmbedder
     from skface.evaluation import cross_validate_pairs, evaluate_lfw
     from skface.model_selection import (
         IdentityGroupKFold,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         ScoreDistributionDisplay,
         TippettDisplay,
     )
+    from skface.siamese import SiameseVerifier
     from skface.verification import PairVerifier
 
 __all__ = [
@@ -64,6 +66,8 @@ __all__ = [
     "PairVerifier",
     "PerFace",
     "ScoreDistributionDisplay",
+    "SiameseEmbedder",
+    "SiameseVerifier",
     "StratifiedIdentityKFold",
     "TippettDisplay",
     "__version__",
@@ -89,6 +93,7 @@ __all__ = [
     "onnx",
     "pairs",
     "plotting",
+    "siamese",
     "verification",
     "weights",
 ]
@@ -106,6 +111,8 @@ _MODULE_OF = {
     "PairVerifier": "verification",
     "PerFace": "compose",
     "ScoreDistributionDisplay": "plotting",
+    "SiameseEmbedder": "embedding",
+    "SiameseVerifier": "siamese",
     "StratifiedIdentityKFold": "model_selection",
     "TippettDisplay": "plotting",
     "audit_leakage": "model_selection",

@@ -26,6 +26,8 @@ from skface import (
     OnnxEmbedder,
     PairVerifier,
     PerFace,
+    SiameseEmbedder,
+    SiameseVerifier,
     make_faces,
 )
 
@@ -81,6 +83,8 @@ ESTIMATORS = {
     "FaceNetEmbedder": FaceNetEmbedder(weights=None, max_epochs=1, random_state=0),
     "FaceNetEmbedder-callable": FaceNetEmbedder(average_pool, None, max_epochs=1, random_state=0),
     "OnnxEmbedder": OnnxEmbedder("@"),
+    "SiameseEmbedder": SiameseEmbedder(average_pool, None, max_epochs=1, random_state=0),
+    "SiameseVerifier": SiameseVerifier(average_pool, None, max_epochs=1, random_state=0),
     "PerFace": PerFace(PCA(3, random_state=0)),
     "PerFace-pipeline": PerFace(
         make_pipeline(
@@ -93,9 +97,11 @@ ESTIMATORS = {
 }
 VERIFIERS = [name for name in ESTIMATORS if name.startswith("PairVerifier")]
 IMAGE_ESTIMATORS = [name for name in ESTIMATORS if name not in VERIFIERS]
+TRANSFORMERS = [name for name in IMAGE_ESTIMATORS if name != "SiameseVerifier"]
 
 every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 every_image_estimator = pytest.mark.parametrize("name", IMAGE_ESTIMATORS)
+every_transformer = pytest.mark.parametrize("name", TRANSFORMERS)
 faces_and_pairs = pytest.mark.parametrize("rows", ["faces", "pairs"])
 
 
@@ -111,6 +117,8 @@ def build(onnx_file):
 def rows_for(name, rows="pairs"):
     if name in VERIFIERS:
         return VECTORS[PAIRS.indices], PAIRS.target
+    if name == "SiameseVerifier":  # fits on faces too, but decides on pairs only
+        rows = "pairs"
     if rows == "faces":
         return FACES.data, FACES.target
     return FACES.data[PAIRS.indices], PAIRS.target
@@ -214,7 +222,7 @@ def test_swapping_the_photos_of_pairs_changes_nothing(name, build):
     np.testing.assert_array_equal(swapped, expected)
 
 
-@every_image_estimator
+@every_transformer
 def test_pairs_are_faces_regrouped(name, build):
     estimator = build(name).fit(*rows_for(name, "faces"))
     pairs = estimator.transform(FACES.data[PAIRS.indices])
@@ -312,7 +320,7 @@ def test_pixels_out_of_range_are_refused(name, build):
 
 
 @pytest.mark.parametrize(
-    "name", ["FaceNetEmbedder", "FaceNetEmbedder-callable", "OnnxEmbedder", "PerFace"]
+    "name", ["FaceNetEmbedder", "SiameseEmbedder", "OnnxEmbedder", "PerFace"]
 )
 def test_feature_names_and_pandas_output(name, build):
     pandas = pytest.importorskip("pandas")
@@ -326,7 +334,7 @@ def test_feature_names_and_pandas_output(name, build):
     assert list(frame.columns) == list(names)
 
 
-@every_image_estimator
+@every_transformer
 def test_frames_as_global_output_leave_pairs_arrays(name, build):
     X, y = rows_for(name)
     expected = build(name).fit_transform(X, y)
@@ -337,7 +345,7 @@ def test_frames_as_global_output_leave_pairs_arrays(name, build):
     np.testing.assert_array_equal(got, expected)
 
 
-@every_image_estimator
+@every_transformer
 def test_pipelines_are_the_steps_in_turn_and_search(name, build):
     X, y = rows_for(name)
     first = PerFace(build(name)) if name.startswith("FaceAligner") else build(name)

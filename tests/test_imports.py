@@ -18,7 +18,9 @@ LAYERS = (
     ("images", "metrics", "weights", "nn"),
     ("pairs", "plotting"),
     ("align", "base", "datasets", "model_selection"),
-    ("embedding", "onnx", "verification"),
+    ("_network",),
+    ("_fitting",),
+    ("embedding", "onnx", "siamese", "verification"),
     ("compose", "evaluation"),
     ("",),  # skface/__init__.py
 )
