@@ -1,4 +1,4 @@
-"""Training of an embedder, and augmentation, on small synthetic data."""
+"""Training of an embedder on small synthetic data."""
 
 import copy
 import warnings
@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from skface.nn.augment import augment
 from skface.nn.training import (
     TrainingCollapseWarning,
     embed,
@@ -253,80 +252,3 @@ def test_learning_rate_rises_then_falls(n_steps):
     assert min(factors) > 0
     assert np.all(np.diff(factors[: peak + 1]) > 0)
     assert np.all(np.diff(factors[peak:]) <= 0)
-
-
-def photos(n=16, size=(20, 12), seed=0):
-    return torch.rand(n, 3, *size, generator=torch.Generator().manual_seed(seed))
-
-
-STILL = {"flip": 0, "shift": 0, "zoom": 0, "rotation": 0, "brightness": 0, "contrast": 0}
-
-
-def test_augment_with_nothing_to_do_returns_the_images():
-    images = photos()
-    same = augment(images, torch.Generator().manual_seed(0), **STILL)
-    torch.testing.assert_close(same, images, atol=1e-5, rtol=0)
-
-
-def test_augment_flips_each_image_or_leaves_it():
-    images = photos(n=200)
-    moved = augment(images, torch.Generator().manual_seed(0), **{**STILL, "flip": 0.5})
-    flipped = (moved - images.flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-4
-    kept = (moved - images).abs().amax(dim=(1, 2, 3)) < 1e-4
-    assert (flipped ^ kept).all()
-    assert 70 < flipped.sum() < 130
-
-
-def test_augment_rotates_without_shear():
-    # A cross of equal arms in a tall image keeps its arms' length under rotation.
-    image = torch.zeros(1, 1, 81, 41)
-    image[..., 20:61, 20] = 1.0
-    generator = torch.Generator().manual_seed(2)
-    turned = augment(image.expand(30, 1, 81, 41), generator, **{**STILL, "rotation": 25.0})
-    heights = (turned.sum(dim=3) > 0.5).sum(dim=2).flatten()
-    leans = [torch.nonzero(one[0] > 0.3).double() for one in turned]
-    lengths = [(points.max(dim=0)[0] - points.min(dim=0)[0]).norm().item() for points in leans]
-    assert heights.unique().numel() > 1
-    assert np.allclose(lengths, 40, atol=2.5)
-
-
-@pytest.mark.parametrize("value_range", [(0.0, 1.0), (0.0, 255.0), (-1.0, 1.0)])
-def test_augment_means_the_same_on_every_scale(value_range):
-    low, high = value_range
-    images = photos()
-    expected = augment(images, torch.Generator().manual_seed(0))
-    scaled = augment(
-        images * (high - low) + low, torch.Generator().manual_seed(0), value_range=value_range
-    )
-    torch.testing.assert_close((scaled - low) / (high - low), expected, atol=1e-5, rtol=0)
-    assert scaled.min() >= low
-    assert scaled.max() <= high
-
-
-def test_augment_is_repeatable_gentle_and_changes_no_input():
-    images = photos()
-    copied = images.clone()
-    before = torch.random.get_rng_state()
-    first, again = (augment(images, torch.Generator().manual_seed(1)) for _ in range(2))
-    assert torch.equal(first, again)
-    assert torch.equal(images, copied)
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert (first.mean(dim=(1, 2, 3)) - images.mean(dim=(1, 2, 3))).abs().max() < 0.25
-    assert not torch.equal(first[0], first[1])
-
-
-def test_augment_refuses_rows_that_are_not_images():
-    with pytest.raises(ValueError, match=r"not \(4, 10\); switch augmentation off"):
-        augment(torch.rand(4, 10), torch.Generator())
-
-
-def test_training_with_augmentation_on_images():
-    generator = torch.Generator().manual_seed(0)
-    labels = np.repeat(np.arange(4), 4)
-    base = torch.rand(4, 3, 8, 8, generator=generator)
-    images = (base[labels] + 0.05 * torch.rand(16, 3, 8, 8, generator=generator)).clamp(0, 1)
-    module = make_module(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 8)
-    )
-    history = train(module, images, labels, augment=augment, max_epochs=15)
-    assert history[-1]["loss"] < history[0]["loss"]
