@@ -1,90 +1,266 @@
 """Random variation of face crops, drawn per image and computed per batch."""
 
 import math
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+SMALLEST_ERASED_AREA = 0.02
 
-def augment(
-    images: Tensor,
-    generator: torch.Generator,
-    *,
-    value_range: tuple[float, float] = (0.0, 1.0),
-    flip: float = 0.5,
-    shift: float = 0.05,
-    zoom: float = 0.08,
-    rotation: float = 5.0,
-    brightness: float = 0.15,
-    contrast: float = 0.2,
-) -> Tensor:
-    """Flip, shift, zoom and rotate each image a little, and vary its light.
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Mirror, move, blur and relight each image a little, and cover a part of it.
+
+    The random numbers are drawn apart from their use, so that several devices, or batches computed
+    in slices, vary an image as one device does: draw once for the whole batch, and give each slice
+    of the images its slice of the draws.
 
     Parameters
     ----------
-    images : float Tensor of shape (n, channels, height, width)
-        Images; left unchanged.
-    generator : torch.Generator
-        Source of the random choices.
     value_range : (float, float), default=(0.0, 1.0)
-        Black and white in `images`, such as (0, 255), or (-1, 1) for standardised pixels. Results
-        stay inside it.
+        Black and white in the images, such as (0, 255), or (-1, 1) for standardised pixels.
     flip : float, default=0.5
         Probability of mirroring left and right, 0 to 1.
     shift : float, default=0.05
-        Largest shift along each axis, as a share of the side.
+        Largest shift along each axis, as a share of the side, 0 to 1.
     zoom : float, default=0.08
-        Largest relative change of size.
+        Largest relative change of size, 0 to 1.
     rotation : float, default=5.0
-        Largest rotation in degrees.
+        Largest rotation in degrees, 0 to 180.
     brightness : float, default=0.15
-        Largest change of brightness, as a share of the range.
+        Largest change of brightness, as a share of the range, 0 to 1.
     contrast : float, default=0.2
-        Largest relative change of contrast about the mean of the image.
-
-    Returns
-    -------
-    Tensor of shape (n, channels, height, width)
-        New images of the same type on the same device.
+        Largest relative change of contrast about mid-grey, 0 to 1.
+    blur : float, default=0.2
+        Probability of a Gaussian blur, 0 to 1.
+    blur_sigma : float, default=0.015
+        Largest standard deviation of the blur, as a share of the width, 0 to 1.
+    erase : float, default=0.25
+        Probability of painting a rectangle in one shade of grey, 0 to 1 [1]_.
+    erase_area : float, default=0.15
+        Largest area of that rectangle, as a share of the image, 0 to 1. The smallest is 2 %, and
+        its width is half to twice its height.
 
     Raises
     ------
     ValueError
-        If `images` does not have four dimensions.
+        If a strength is out of its range, or `value_range` is not an interval.
+
+    References
+    ----------
+    .. [1] Z. Zhong, L. Zheng, G. Kang, S. Li, Y. Yang. Random Erasing Data Augmentation. AAAI 2020.
 
     Examples
     --------
     >>> import torch
-    >>> images = torch.full((2, 3, 8, 8), 0.5)
-    >>> varied = augment(images, torch.Generator().manual_seed(0))
-    >>> varied.shape, bool((varied >= 0).all() and (varied <= 1).all())
-    (torch.Size([2, 3, 8, 8]), True)
+    >>> augmentation = Augmentation(rotation=10)
+    >>> images = torch.full((4, 3, 8, 8), 0.5)
+    >>> draws = augmentation.draw(4, torch.Generator().manual_seed(0))
+    >>> varied = augmentation(images, draws)
+    >>> varied.shape
+    torch.Size([4, 3, 8, 8])
+    >>> torch.equal(varied[2:], augmentation(images[2:], draws[2:]))
+    True
     """
-    if images.ndim != 4:
-        raise ValueError(
-            f"images must have the shape (n, channels, height, width), not {tuple(images.shape)}; "
-            "switch augmentation off for rows that are not images."
+
+    value_range: tuple[float, float] = (0.0, 1.0)
+    flip: float = 0.5
+    shift: float = 0.05
+    zoom: float = 0.08
+    rotation: float = 5.0
+    brightness: float = 0.15
+    contrast: float = 0.2
+    blur: float = 0.2
+    blur_sigma: float = 0.015
+    erase: float = 0.25
+    erase_area: float = 0.15
+
+    def __post_init__(self):
+        """Refuse strengths that are out of their range."""
+        low, high = self.value_range
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(
+                f"value_range={self.value_range!r} must be (black, white), two finite numbers of "
+                "which the first is smaller, such as (0, 255)."
+            )
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            largest = 180 if field.name == "rotation" else 1
+            if not (isinstance(value, Real) and 0 <= value <= largest):
+                raise ValueError(
+                    f"{field.name}={value!r} must be a number from 0, which switches it off, to "
+                    f"{largest}."
+                )
+
+    def draw(self, n_images: int, generator: torch.Generator) -> Tensor:
+        """Draw the random numbers that vary a batch.
+
+        Parameters
+        ----------
+        n_images : int
+            Images of the whole batch.
+        generator : torch.Generator
+            Source of the random numbers.
+
+        Returns
+        -------
+        Tensor of shape (n_images, n_draws)
+            float32 numbers in [0, 1), a row per image, on the device of the generator. `n_draws` is
+            the same for all strengths, which thus change nothing but what is done with a draw.
+        """
+        shape = (n_images, len(_Draws._fields))
+        return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Vary images as the draws say.
+
+        Parameters
+        ----------
+        images : float Tensor of shape (n, channels, height, width)
+            Images with values in `value_range`, grey or coloured; left unchanged.
+        draws : Tensor of shape (n, n_draws)
+            What `draw` returned, or the rows of it that belong to these images.
+
+        Returns
+        -------
+        Tensor of shape (n, channels, height, width)
+            New images of the same type on the same device, with values in `value_range`. Each
+            depends on its own image and draws alone, to the last bit.
+
+        Raises
+        ------
+        ValueError
+            If `images` does not have four dimensions, or `draws` does not fit them.
+        """
+        if images.ndim != 4:
+            raise ValueError(
+                f"images must have the shape (n, channels, height, width), not "
+                f"{tuple(images.shape)}; switch augmentation off for rows that are not images."
+            )
+        if draws.shape != (len(images), len(_Draws._fields)):
+            raise ValueError(
+                f"draws must have the shape {(len(images), len(_Draws._fields))} for these images, "
+                f"not {tuple(draws.shape)}; get them from draw(n_images, generator)."
+            )
+        # A few numbers per image are worked out on the CPU in double precision: sines and
+        # exponentials of single precision may differ in the last bit with the size of the batch,
+        # and only the CPU knows without waiting which images are blurred. From here on, products
+        # and sums are kept apart, because fused ones round differently on some elements.
+        draw = _Draws(*draws.cpu().double().unbind(1))
+        if self.flip or self.shift or self.zoom or self.rotation:
+            images = self._move(images, draw)
+        if self.blur and self.blur_sigma:
+            images = self._blur(images, draw)
+        images = self._relight(images, draw)
+        if self.erase:
+            self._erase_in_place(images, draw)
+        return images
+
+    def _move(self, images: Tensor, draw: "_Draws") -> Tensor:
+        mirror = torch.where(draw.mirror < self.flip, -1.0, 1.0)
+        angle = math.radians(self.rotation) * _signed(draw.angle)
+        scale = 1 + self.zoom * _signed(draw.scale)
+        across, down = (2 * self.shift * _signed(shift) for shift in (draw.across, draw.down))
+        # The places of grid_sample run from -1 to 1 along both sides, whatever their lengths: a
+        # rotation has to go through pixels, and a shift by the whole side is 2.
+        height, width = images.shape[-2:]
+        cosine, sine = scale * angle.cos(), scale * angle.sin()
+        to_x = torch.stack([mirror * cosine, -sine * height / width, across])
+        to_y = torch.stack([mirror * sine * width / height, cosine, down])
+        by_x, by_y, fixed = torch.stack([to_x, to_y], dim=2).to(images)[..., None, None]
+        x, y = _pixel_centres(width, images), _pixel_centres(height, images)[:, None]
+        places = by_x * x + (by_y * y + fixed)  # (n, 2, height, width)
+        return F.grid_sample(
+            images, places.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
         )
 
-    def uniform(largest: float) -> Tensor:
-        draws = torch.rand(len(images), generator=generator, device=generator.device)
-        return (2 * draws - 1).to(images) * largest
+    def _blur(self, images: Tensor, draw: "_Draws") -> Tensor:
+        chosen, draw = _select(draw, draw.blur < self.blur)
+        largest = self.blur_sigma * images.shape[-1]
+        radius = max(1, round(3 * largest))
+        sigma = largest * (1 - draw.sigma)  # above 0
+        weights = torch.exp(-((torch.arange(radius + 1) / sigma[:, None]) ** 2) / 2)
+        weights /= 2 * weights.sum(dim=1, keepdim=True) - weights[:, :1]
+        # One weight per distance and image: (radius + 1, n, 1, 1, 1).
+        weights = weights.T.to(images)[..., None, None, None]
+        chosen = chosen.to(images.device)
+        blurred = images[chosen]
+        for dim, margins in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):
+            size = blurred.shape[dim]
+            wide = F.pad(blurred, margins, mode="replicate")
+            blurred *= weights[0]
+            for distance in range(1, radius + 1):
+                before = wide.narrow(dim, radius - distance, size)
+                after = wide.narrow(dim, radius + distance, size)
+                blurred += (before + after).mul_(weights[distance])
+        return images.index_copy(0, chosen, blurred)
 
-    mirror = torch.where(uniform(1.0) < 2 * flip - 1, -1.0, 1.0).to(images)
-    angle = uniform(math.radians(rotation))
-    scale = 1 + uniform(zoom)
-    # affine_grid runs from -1 to 1 along both sides, whatever their lengths: a rotation has to
-    # go through pixels, and a shift by the whole side is 2.
-    height, width = images.shape[-2:]
-    cosine, sine = scale * angle.cos(), scale * angle.sin()
-    across = torch.stack([mirror * cosine, -sine * height / width, 2 * uniform(shift)], dim=1)
-    down = torch.stack([mirror * sine * width / height, cosine, 2 * uniform(shift)], dim=1)
-    grid = F.affine_grid(torch.stack([across, down], dim=1), list(images.shape), False)
-    moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    def _relight(self, images: Tensor, draw: "_Draws") -> Tensor:
+        low, high = self.value_range
+        gain = 1 + self.contrast * _signed(draw.contrast)
+        lift = (high - low) * self.brightness * _signed(draw.brightness)
+        lift += (1 - gain) * (low + high) / 2  # mid-grey stays where it is
+        gain, lift = torch.stack([gain, lift]).to(images)[..., None, None, None]
+        return (images * gain).add_(lift).clamp_(low, high)
 
-    low, high = value_range
-    gain = 1 + uniform(contrast)[:, None, None, None]
-    lift = uniform(brightness)[:, None, None, None] * (high - low)
-    mean = moved.mean(dim=(1, 2, 3), keepdim=True)
-    return ((moved - mean) * gain + mean + lift).clamp(low, high)
+    def _erase_in_place(self, images: Tensor, draw: "_Draws") -> None:
+        chosen, draw = _select(draw, draw.erase < self.erase)
+        low, high = self.value_range
+        height, width = images.shape[-2:]
+        smallest = min(SMALLEST_ERASED_AREA, self.erase_area)
+        area = height * width * (smallest + (self.erase_area - smallest) * draw.area)
+        aspect = 2 ** _signed(draw.aspect)
+        tall, wide = (area / aspect).sqrt(), (area * aspect).sqrt()
+        rows = _within(height, draw.top * (height - tall), tall)
+        columns = _within(width, draw.left * (width - wide), wide)
+        covered = (rows[:, :, None] & columns[:, None, :])[:, None].to(images.device)
+        shade = (low + (high - low) * draw.shade)[:, None, None, None].to(images)
+        chosen = chosen.to(images.device)
+        images[chosen] = torch.where(covered, shade, images[chosen])
+
+
+class _Draws(NamedTuple):
+    """What the columns of the draws decide, each of shape (n,)."""
+
+    mirror: Tensor
+    angle: Tensor
+    scale: Tensor
+    across: Tensor
+    down: Tensor
+    blur: Tensor
+    sigma: Tensor
+    contrast: Tensor
+    brightness: Tensor
+    erase: Tensor
+    area: Tensor
+    aspect: Tensor
+    top: Tensor
+    left: Tensor
+    shade: Tensor
+
+
+def _select(draw: _Draws, mask: Tensor) -> tuple[Tensor, _Draws]:
+    """Return the places where the mask holds, and the draws there."""
+    places = torch.nonzero(mask).flatten()
+    return places, _Draws(*(column[places] for column in draw))
+
+
+def _signed(draw: Tensor) -> Tensor:
+    """Stretch [0, 1) to [-1, 1)."""
+    return 2 * draw - 1
+
+
+def _pixel_centres(n: int, like: Tensor) -> Tensor:
+    """Places of `n` pixels along a side that runs from -1 to 1."""
+    return ((2 * torch.arange(n, dtype=torch.float64) + 1) / n - 1).to(like)
+
+
+def _within(n: int, start: Tensor, length: Tensor) -> Tensor:
+    """Mark, of `n` pixels per image, those with their centre in an interval: (n_images, n)."""
+    centres = torch.arange(n) + 0.5
+    return (start[:, None] <= centres) & (centres < (start + length)[:, None])
