@@ -1,0 +1,460 @@
+"""What fitting a network offers: losses, frozen parts, validation, checkpoints, warm starts."""
+
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from torch import nn
+
+from skface import (
+    FaceNetEmbedder,
+    IdentityKFold,
+    PairVerifier,
+    SiameseEmbedder,
+    SiameseVerifier,
+    make_faces,
+    make_pairs,
+)
+from skface._fitting import FaceCache
+
+RETAIL = "face-reidentification-retail-0095"
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return make_faces(10, 4, image_size=32, difficulty=0.2, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def pairs(faces):
+    drawn = make_pairs(faces.target, random_state=0)
+    drawn.data = faces.data[drawn.indices]
+    return drawn
+
+
+def tiny_network():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Linear(108, 16))
+
+
+def tiny(kind=FaceNetEmbedder, **params):
+    params = {"max_epochs": 2, "random_state": 0, **params}
+    return kind(tiny_network, None, **params)
+
+
+def weights_of(estimator):
+    return np.concatenate([values.ravel() for values in estimator.weights_.values()])
+
+
+def genuine_auc(embedder, faces):
+    embeddings = embedder.transform(faces.data)
+    left, right = np.triu_indices(len(embeddings), 1)
+    same = faces.target[left] == faces.target[right]
+    return roc_auc_score(same, (embeddings[left] * embeddings[right]).sum(axis=1))
+
+
+# --- losses ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("params", [{"loss": "arcface", "margin": 0.5}, {"loss": "cosface"}])
+def test_margin_softmax_trains(params, faces):
+    embedder = tiny(max_epochs=30, learning_rate=1e-2, augment=False, **params)
+    embedder.fit(faces.data, faces.target)
+    assert embedder.history_["loss"][-1] < embedder.history_["loss"][0] / 2
+    assert genuine_auc(embedder, faces) > 0.95
+
+
+def test_a_loss_of_pytorch_metric_learning_plugs_in_and_stays_as_it_is(faces):
+    losses = pytest.importorskip("pytorch_metric_learning.losses")
+    loss = losses.ProxyAnchorLoss(10, 16)
+    before = loss.proxies.detach().clone()
+    embedder = tiny(max_epochs=20, learning_rate=1e-2, loss=loss).fit(faces.data, faces.target)
+    assert torch.equal(loss.proxies, before)
+    assert embedder.history_["loss"][-1] < embedder.history_["loss"][0]
+    np.testing.assert_array_equal(
+        weights_of(clone(embedder).fit(faces.data, faces.target)), weights_of(embedder)
+    )
+
+
+def spread(embeddings, labels):
+    return -torch.pdist(embeddings).mean()
+
+
+def test_any_callable_is_a_loss(faces):
+    embedder = tiny(loss=spread).fit(faces.data, faces.target)
+    pickle.loads(pickle.dumps(embedder)).transform(faces.data)
+    with pytest.raises(TypeError, match=r"loss=.*returned"):
+        tiny(loss=max).fit(faces.data, faces.target)
+
+
+def test_history_is_a_table(faces):
+    table = pandas.DataFrame(tiny(max_epochs=3).fit(faces.data, faces.target).history_)
+    assert table["epoch"].tolist() == [1, 2, 3]
+    assert list(table) == [
+        "epoch",
+        "loss",
+        "active_triplets",
+        "active_fraction",
+        "mean_genuine_distance",
+        "mean_impostor_distance",
+        "learning_rate",
+    ]
+    assert table.notna().all(axis=None)
+
+
+# --- what is trained ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trainable", "n_changed"), [("all", None), ("head", 0), (0, 0), (1, 1), ("none", -1)]
+)
+def test_trainable_decides_which_stages_change(trainable, n_changed, faces, tmp_path):
+    from skface.nn.freezing import stages
+
+    donor = FaceNetEmbedder(weights=None, max_epochs=1, random_state=0)
+    donor.fit(faces.data, faces.target)
+    path = tmp_path / "own.pt"
+    torch.save({name: torch.from_numpy(v) for name, v in donor.weights_.items()}, path)
+    embedder = FaceNetEmbedder(
+        "small-resnet", path, trainable=trainable, max_epochs=1, random_state=0
+    )
+    embedder.fit(faces.data, faces.target)
+
+    module = donor._network().module
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    changed = [
+        any(
+            not np.array_equal(embedder.weights_[name], donor.weights_[name])
+            for part in stage
+            for name in (names[id(parameter)] for parameter in part.parameters())
+        )
+        for stage in stages(module)
+    ]
+    n_last = len(changed) if n_changed is None else n_changed + 1
+    assert changed == [False] * (len(changed) - n_last) + [True] * n_last
+
+
+def test_too_many_stages_are_refused(faces):
+    with pytest.raises(ValueError, match="trainable=99"):
+        FaceNetEmbedder(weights=None, trainable=99).fit(faces.data, faces.target)
+
+
+def test_fine_tuning_pretrained_weights(skface_home):
+    faces = make_faces(6, 3, image_size=128, random_state=0)
+    embedder = FaceNetEmbedder(
+        weights=RETAIL, trainable="head", learning_rate=1e-4, max_epochs=2, random_state=0
+    )
+    tuned = embedder.fit(faces.data, faces.target)
+    frozen = FaceNetEmbedder(weights=RETAIL).fit(faces.data)
+    different = [
+        name for name in frozen.weights_ if not np.array_equal(frozen.weights_[name],
+                                                               tuned.weights_[name])
+    ]
+    assert different == ["embedding.weight"]
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [FaceNetEmbedder, SiameseEmbedder, SiameseVerifier])
+@pytest.mark.parametrize("rows", ["faces", "pairs"])
+def test_early_stopping_keeps_the_best_epoch(kind, rows, faces, pairs):
+    X, y = (faces.data, faces.target) if rows == "faces" else (pairs.data, pairs.target)
+    estimator = tiny(
+        kind, max_epochs=30, learning_rate=0.03, early_stopping=True,
+        validation_fraction=0.3, n_iter_no_change=3,
+    )  # fmt: skip
+    history = estimator.fit(X, y).history_
+    best = estimator.best_epoch_
+    n_epochs = len(history["epoch"])
+    assert n_epochs == min(30, best + 3)
+    if best:
+        assert history["validation_eer"][best - 1] == history["validation_eer"].min()
+    assert ((history["validation_tar"] >= 0) & (history["validation_tar"] <= 1)).all()
+
+
+def test_people_held_out_are_not_learnt_from(faces, monkeypatch):
+    seen = []
+    call = FaceCache.__call__
+    monkeypatch.setattr(
+        FaceCache,
+        "__call__",
+        lambda self, rows: seen.append((id(self), self.faces.places[rows])) or call(self, rows),
+    )
+    embedder = tiny(early_stopping=True, validation_fraction=0.3)
+    embedder.fit(faces.data, faces.target)
+    caches = {owner for owner, _ in seen}
+    people = [
+        set(faces.target[np.concatenate([places for owner, places in seen if owner == cache])])
+        for cache in caches
+    ]
+    assert sorted(map(len, people)) == [3, 7]
+    assert not people[0] & people[1]
+
+
+def test_validation_that_leaves_nobody_to_train_on_is_refused(faces):
+    few = faces.target < 3
+    with pytest.raises(ValueError, match=r"holds 2 people .*of the 3 there are"):
+        tiny(early_stopping=True).fit(faces.data[few], faces.target[few])
+
+
+# --- warm starts and checkpoints ------------------------------------------------------------------
+
+
+def test_warm_start_goes_on_and_a_pickle_too(faces):
+    embedder = tiny(warm_start=True, learning_rate=1e-2).fit(faces.data, faces.target)
+    before = weights_of(embedder)
+    copied = pickle.loads(pickle.dumps(embedder))
+    losses = embedder.history_["loss"]
+    embedder.fit(faces.data, faces.target)
+    assert embedder.history_["epoch"].tolist() == [1, 2, 3, 4]
+    np.testing.assert_array_equal(embedder.history_["loss"][:2], losses)
+    assert not np.array_equal(weights_of(embedder), before)
+    np.testing.assert_array_equal(
+        weights_of(copied.fit(faces.data, faces.target)), weights_of(embedder)
+    )
+    # another one starts anew
+    np.testing.assert_array_equal(
+        weights_of(clone(embedder).fit(faces.data, faces.target)), before
+    )
+
+
+def test_warm_start_needs_the_same_network_and_people(faces):
+    embedder = FaceNetEmbedder(weights=None, max_epochs=1, warm_start=True, random_state=0)
+    embedder.fit(faces.data, faces.target)
+    with pytest.raises(ValueError, match="embedding_dim=128, but .* 64"):
+        clone_with(embedder, embedding_dim=64).fit(faces.data, faces.target)
+    few = faces.target < 4
+    embedder.fit(faces.data[few], faces.target[few])  # triplets know no classes
+    softmax = tiny(loss="arcface", warm_start=True).fit(faces.data, faces.target)
+    with pytest.raises(ValueError, match=r"10 .*4 .*warm_start=False"):
+        softmax.fit(faces.data[few], faces.target[few])
+
+
+def clone_with(embedder, **params):
+    copied = pickle.loads(pickle.dumps(embedder))
+    return copied.set_params(**params)
+
+
+KILLED = textwrap.dedent(
+    """
+    import os, sys, numpy as np
+    from skface import FaceNetEmbedder, make_faces
+    from skface.nn.checkpoint import Checkpoint
+
+    folder, n_epochs, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    save, count = Checkpoint.save, []
+
+    def save_and_die(self, state):
+        save(self, state)
+        count.append(1)
+        if len(count) == n_epochs:
+            os._exit(9)
+
+    Checkpoint.save = save_and_die
+    faces = make_faces(10, 4, image_size=32, difficulty=0.2, random_state=0)
+    embedder = FaceNetEmbedder(
+        weights=None, max_epochs=4, loss="arcface", early_stopping=True, validation_fraction=0.3,
+        checkpoint_dir=folder, random_state=0,
+    )
+    embedder.fit(faces.data, faces.target)
+    np.savez(out, **embedder.weights_)
+    """
+)
+
+
+def test_a_killed_run_resumes_to_the_same_network(faces, tmp_path):
+    def run(n_epochs):
+        command = [sys.executable, "-c", KILLED, tmp_path / "runs", str(n_epochs), tmp_path / "out"]
+        return subprocess.run(command, check=False).returncode
+
+    assert run(n_epochs=2) == 9
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    assert run(n_epochs=1) == 9  # one more epoch, and killed again
+    assert run(n_epochs=99) == 0
+    embedder = FaceNetEmbedder(
+        weights=None, max_epochs=4, loss="arcface", early_stopping=True, validation_fraction=0.3,
+        random_state=0,
+    )  # fmt: skip
+    embedder.fit(faces.data, faces.target)
+    with np.load(tmp_path / "out.npz") as resumed:
+        for name, values in embedder.weights_.items():
+            np.testing.assert_array_equal(resumed[name], values, err_msg=name)
+
+
+def test_checkpoints_of_other_runs_are_not_taken(faces, tmp_path, monkeypatch):
+    first = tiny(checkpoint_dir=tmp_path).fit(faces.data, faces.target)
+    other = tiny(checkpoint_dir=tmp_path, margin=0.5).fit(faces.data, faces.target)
+    tiny(checkpoint_dir=tmp_path).fit(faces.data[:-1], faces.target[:-1])
+    tiny(checkpoint_dir=tmp_path, random_state=1).fit(faces.data, faces.target)
+    assert len(list(tmp_path.iterdir())) == 4
+    assert not np.array_equal(weights_of(first), weights_of(other))
+    # what is complete is not trained again, whatever only affects speed or output
+    monkeypatch.setattr("skface.nn.training.Trainer._run_step", None)
+    again = tiny(checkpoint_dir=tmp_path, batch_size=3, flip=True).fit(faces.data, faces.target)
+    np.testing.assert_array_equal(weights_of(again), weights_of(first))
+
+
+def test_checkpoints_need_a_seed_and_a_readable_file(faces, tmp_path):
+    with pytest.raises(ValueError, match="random_state to be an int"):
+        tiny(checkpoint_dir=tmp_path, random_state=None).fit(faces.data, faces.target)
+    embedder = tiny(checkpoint_dir=tmp_path).fit(faces.data, faces.target)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=f"{path.name} cannot be read.*remove it"):
+        embedder.fit(faces.data, faces.target)
+
+
+def test_a_fit_that_fails_leaves_the_fitted_state_alone(faces, monkeypatch):
+    embedder = tiny().fit(faces.data, faces.target)
+    before = pickle.dumps(vars(embedder))
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skface.nn.training.Trainer._score", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        embedder.fit(faces.data[:20], faces.target[:20])
+    assert pickle.dumps(vars(embedder)) == before
+
+
+# --- pipelines and searches -----------------------------------------------------------------------
+
+
+def test_a_search_over_margins_trains_once_per_candidate_and_fold(pairs, monkeypatch):
+    fits = count_fits(monkeypatch)
+    pipe = make_pipeline(tiny(), PairVerifier())
+    search = GridSearchCV(pipe, {"facenetembedder__margin": [0.1, 0.4]}, cv=IdentityKFold(3))
+    search.fit(pairs.data, pairs.target, groups=pairs.identities)
+    assert len(fits) == 2 * 3 + 1
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_a_frozen_embedder_in_a_search_never_trains(pairs, faces, monkeypatch, tmp_path):
+    donor = tiny().fit(faces.data, faces.target)
+    torch.save({n: torch.from_numpy(v) for n, v in donor.weights_.items()}, tmp_path / "w.pt")
+    fits = count_fits(monkeypatch)
+    pipe = make_pipeline(FaceNetEmbedder(tiny_network, tmp_path / "w.pt"), PairVerifier())
+    grid = {"pairverifier__criterion": ["accuracy", "eer"], "pairverifier__threshold": [None, 0.5]}
+    search = GridSearchCV(pipe, grid, cv=IdentityKFold(3))
+    search.fit(pairs.data, pairs.target, groups=pairs.identities)
+    assert fits == []
+
+
+def count_fits(monkeypatch):
+    from skface.nn.training import Trainer
+
+    fits = []
+    run = Trainer.run
+    monkeypatch.setattr(Trainer, "run", lambda self, *args: fits.append(1) or run(self, *args))
+    return fits
+
+
+class StopAfter:
+    """Callback that asks for the end of training."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        return context.task_name == "epoch" and context.task_id + 1 == self.n_epochs
+
+
+@pytest.mark.parametrize("kind", [FaceNetEmbedder, SiameseEmbedder, SiameseVerifier])
+def test_a_callback_may_stop_training(kind, faces):
+    estimator = tiny(kind, max_epochs=9).set_callbacks(StopAfter(3))
+    assert len(estimator.fit(faces.data, faces.target).history_["epoch"]) == 3
+
+
+def auc(embedder, X, y):
+    embeddings = embedder.transform(X)
+    left, right = np.triu_indices(len(y), 1)
+    return roc_auc_score(y[left] == y[right], (embeddings[left] * embeddings[right]).sum(axis=1))
+
+
+def test_scoring_monitor_sees_the_network_of_each_epoch(faces, pairs):
+    monitor = ScoringMonitor(scoring=auc)
+    embedder = tiny(max_epochs=3, learning_rate=0.02).set_callbacks(monitor)
+    embedder.fit(faces.data, faces.target)
+    scores = [row["score"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(scores) == 3
+    assert scores[-1] == pytest.approx(auc(embedder, faces.data, faces.target), abs=1e-6)
+    assert len(set(scores)) == 3
+
+    monitor = ScoringMonitor(scoring="roc_auc")
+    verifier = tiny(SiameseVerifier).set_callbacks(monitor).fit(pairs.data, pairs.target)
+    scores = [row["roc_auc"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    expected = roc_auc_score(pairs.target, verifier.decision_function(pairs.data))
+    assert scores[-1] == pytest.approx(expected, abs=1e-6)
+
+
+# --- speed ----------------------------------------------------------------------------------------
+
+
+def test_training_photos_are_decoded_once(faces, tmp_path, monkeypatch):
+    import PIL.Image
+
+    import skface.images
+
+    paths = np.array([str(tmp_path / f"{i}.png") for i in range(len(faces.data))])
+    for path, pixels in zip(paths, faces.data, strict=True):
+        PIL.Image.fromarray(pixels).save(path)
+    decoded = []
+    decode = skface.images.decode
+    monkeypatch.setattr(
+        skface.images, "decode", lambda source: decoded.append(source) or decode(source)
+    )
+    from_paths = tiny(max_epochs=4, image_shape=(32, 32)).fit(paths, faces.target)
+    assert len(decoded) == len(paths)
+    from_arrays = tiny(max_epochs=4).fit(faces.data, faces.target)
+    np.testing.assert_array_equal(weights_of(from_paths), weights_of(from_arrays))
+    monkeypatch.setattr("skface._fitting._MOST_CACHED_BYTES", 0)
+    uncached = tiny(max_epochs=4, image_shape=(32, 32)).fit(paths, faces.target)
+    assert len(decoded) == 5 * len(paths)
+    np.testing.assert_allclose(weights_of(uncached), weights_of(from_arrays), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("params", "kind", "message"),
+    [
+        ({"loss": "softmax"}, ValueError, "loss='softmax'"),
+        ({"trainable": -1}, ValueError, "trainable == -1"),
+        ({"precision": "float16"}, ValueError, "precision='float16'"),
+        ({"validation_fraction": 1.0}, ValueError, r"validation_fraction == 1\.0"),
+        ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change == 0"),
+        ({"chunk_size": 1}, ValueError, "chunk_size == 1"),
+        ({"weight_decay": -1.0}, ValueError, r"weight_decay == -1\.0"),
+        ({"checkpoint_dir": 3}, TypeError, "checkpoint_dir=3"),
+        ({"early_stopping": "yes"}, TypeError, "early_stopping"),
+        ({"augment": None}, TypeError, "augment"),
+        ({"loss": "arcface", "margin": 3.0}, ValueError, r"margin=3\.0"),
+    ],
+)
+def test_bad_parameters_are_named(params, kind, message, faces):
+    with pytest.raises(kind, match=message):
+        tiny(**params).fit(faces.data, faces.target)
+
+
+def test_half_precision_trains(faces):
+    embedder = tiny(precision="bfloat16", max_epochs=10, learning_rate=1e-2)
+    embedder.fit(faces.data, faces.target)
+    assert embedder.history_["loss"][-1] < embedder.history_["loss"][0]
+    assert weights_of(embedder).dtype == np.float32
