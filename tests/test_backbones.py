@@ -16,6 +16,8 @@ from skface.nn.backbones import (  # noqa: E402
     MobileFaceNet,
     Retail0095,
     get_backbone,
+    iresnet18,
+    iresnet50,
     load_retail0095_ir,
 )
 from skface.nn.openvino_ir import read_constants  # noqa: E402
@@ -23,6 +25,8 @@ from skface.nn.openvino_ir import read_constants  # noqa: E402
 # The shape of one row with which each backbone is tested.
 SHAPES = {
     "inception_resnet_v1": (3, 96, 96),
+    "iresnet18": (3, 33, 24),
+    "iresnet50": (3, 24, 33),
     "mobilefacenet": (3, 112, 96),
     "retail-0095": (3, 128, 128),
     "small-resnet": (3, 48, 40),
@@ -234,9 +238,75 @@ def test_mobilefacenet_has_the_parameters_of_its_table():
     assert 0.98e6 < expected < 1.01e6  # "0.99 million" in the paper
 
 
-def test_mobilefacenet_is_tied_to_its_shape():
-    network = MobileFaceNet(in_shape=(3, 112, 96))
-    with pytest.raises(ValueError, match=r"\(3, 112, 96\).*\(3, 112, 112\)"):
+# IResNet
+
+
+@pytest.mark.parametrize(
+    ("build_network", "n_blocks"), [(iresnet18, (2, 2, 2, 2)), (iresnet50, (3, 4, 14, 3))]
+)
+def test_iresnet_has_the_published_state_dict(build_network, n_blocks):
+    with torch.device("meta"):  # names and shapes: no memory, no random numbers
+        network = build_network()
+    norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    names = {"conv1.weight", "prelu.weight", "fc.weight", "fc.bias"}
+    names |= {f"{name}.{key}" for name in ("bn1", "bn2", "features") for key in norm}
+    # Stem: convolution, 2 per channel of the normalisation, 1 slope per channel.
+    expected = 27 * 64 + 3 * 64
+    n_in = 64
+    for stage, (n, n_out) in enumerate(zip(n_blocks, (64, 128, 256, 512), strict=True), start=1):
+        for i in range(n):
+            block = f"layer{stage}.{i}"
+            names |= {f"{block}.{name}.weight" for name in ("conv1", "conv2", "prelu")}
+            names |= {f"{block}.bn{k}.{key}" for k in (1, 2, 3) for key in norm}
+            expected += 2 * n_in + 9 * n_in * n_out + 3 * n_out + 9 * n_out**2 + 2 * n_out
+            if i == 0:
+                names |= {f"{block}.downsample.0.weight"}
+                names |= {f"{block}.downsample.1.{key}" for key in norm}
+                expected += n_in * n_out + 2 * n_out
+            n_in = n_out
+    # The last map is 7 x 7: normalisation, linear layer with bias, normalisation.
+    expected += 2 * 512 + 49 * 512 * 512 + 512 + 2 * 512
+    assert set(network.state_dict()) == names
+    assert sum(p.numel() for p in network.parameters()) == expected
+    assert expected == {iresnet18: 24_025_600, iresnet50: 43_590_848}[build_network]
+
+
+def plain_norm(state, prefix, x):
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    mean, var, gain, shift = (
+        state[f"{prefix}.{key}"].view(shape)
+        for key in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (x - mean) / (var + 1e-5).sqrt() * gain + shift
+
+
+@torch.no_grad()
+def test_iresnet18_follows_the_formula():
+    network = randomise(build("iresnet18"))
+    state = network.state_dict()
+    x = rows("iresnet18", 2)
+    y = F.conv2d(x, state["conv1.weight"], padding=1)
+    y = F.prelu(plain_norm(state, "bn1", y), state["prelu.weight"])
+    for block in (f"layer{stage}.{i}" for stage in (1, 2, 3, 4) for i in (0, 1)):
+        stride = 2 if block.endswith("0") else 1
+        z = F.conv2d(
+            plain_norm(state, f"{block}.bn1", y), state[f"{block}.conv1.weight"], padding=1
+        )
+        z = F.prelu(plain_norm(state, f"{block}.bn2", z), state[f"{block}.prelu.weight"])
+        z = F.conv2d(z, state[f"{block}.conv2.weight"], stride=stride, padding=1)
+        if stride == 2:
+            y = F.conv2d(y, state[f"{block}.downsample.0.weight"], stride=2)
+            y = plain_norm(state, f"{block}.downsample.1", y)
+        y = plain_norm(state, f"{block}.bn3", z) + y
+    y = plain_norm(state, "bn2", y).flatten(1) @ state["fc.weight"].T + state["fc.bias"]
+    expected = plain_norm(state, "features", y)
+    torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-4 * expected.std().item())
+
+
+@pytest.mark.parametrize("name", ["iresnet18", "mobilefacenet", "retail-0095"])
+def test_networks_tied_to_their_shape_refuse_another(name):
+    network = build(name, embedding_dim=2)
+    with pytest.raises(ValueError, match=r"built for images .* given \(3, 112, 112\); resize"):
         network(torch.zeros(2, 3, 112, 112))
 
 

@@ -2,13 +2,15 @@
 
 Every backbone takes float32 ``(pixels - mean) / std`` as (n, 3, H, W), or (n, n_features) where it
 is flat, and returns the raw (n, embedding_dim) embedding; whoever uses it normalises. Children of
-a module are registered in the order in which they run, input first.
+a module are registered in the order in which they run, input first, and are the stages that
+`skface.nn.freezing` freezes apart.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from skface.nn.backbones.inception_resnet_v1 import InceptionResnetV1
+from skface.nn.backbones.iresnet import IResNet, iresnet18, iresnet50
 from skface.nn.backbones.mlp import MLP
 from skface.nn.backbones.mobilefacenet import MobileFaceNet
 from skface.nn.backbones.retail0095 import Retail0095, load_retail0095_ir
@@ -18,11 +20,14 @@ __all__ = [
     "BACKBONES",
     "MLP",
     "BackboneSpec",
+    "IResNet",
     "InceptionResnetV1",
     "MobileFaceNet",
     "Retail0095",
     "SmallResNet",
     "get_backbone",
+    "iresnet18",
+    "iresnet50",
     "load_retail0095_ir",
 ]
 
@@ -65,6 +70,8 @@ BACKBONES = {
     spec.name: spec
     for spec in (
         BackboneSpec("inception_resnet_v1", InceptionResnetV1, 512, input_size=(160, 160)),
+        BackboneSpec("iresnet18", iresnet18, 512, input_size=(112, 112), std=127.5),
+        BackboneSpec("iresnet50", iresnet50, 512, input_size=(112, 112), std=127.5),
         BackboneSpec("mobilefacenet", MobileFaceNet, 128),
         BackboneSpec(
             "retail-0095", Retail0095, 256, input_size=(128, 128), color="bgr", mean=0.0, std=1.0

@@ -9,3 +9,12 @@ def check_in_shape(in_shape, minimum):
             f"H and W of at least {minimum} pixels; enlarge the images or choose another backbone."
         )
     return tuple(in_shape[1:])
+
+
+def check_images_fit(x, in_shape):
+    """Refuse images of another shape than the one that a network is tied to."""
+    if tuple(x.shape[1:]) != in_shape:
+        raise ValueError(
+            f"This network was built for images of shape {in_shape} and was given "
+            f"{tuple(x.shape[1:])}; resize them, or build the network for that shape."
+        )

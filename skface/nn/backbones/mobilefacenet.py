@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from skface.nn.backbones._shapes import check_in_shape
+from skface.nn.backbones._shapes import check_images_fit, check_in_shape
 
 # Table 1 of Chen et al.: expansion, channels, repeats, stride of the first of them.
 _STAGES = [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)]
@@ -67,9 +67,8 @@ class MobileFaceNet(nn.Module):
             unit(3, 64, 3, stride=2, padding=1),
             unit(64, 64, 3, padding=1, groups=64),
         )
-        stages = []
         n_channels = 64
-        for expansion, n_out, n_blocks, stride in _STAGES:
+        for number, (expansion, n_out, n_blocks, stride) in enumerate(_STAGES, start=1):
             blocks = []
             for i in range(n_blocks):
                 first = i == 0
@@ -84,10 +83,9 @@ class MobileFaceNet(nn.Module):
                     )
                 )
                 n_channels = n_out
-            stages.append(nn.Sequential(*blocks))
-        self.stages = nn.Sequential(*stages)
+            self.add_module(f"stage{number}", nn.Sequential(*blocks))
         last_map = (math.ceil(height / 16), math.ceil(width / 16))
-        self.head = nn.Sequential(
+        self.pool = nn.Sequential(
             unit(n_channels, 512, 1),
             unit(512, 512, last_map, groups=512, linear=True),
         )
@@ -112,12 +110,10 @@ class MobileFaceNet(nn.Module):
         ValueError
             If the images have another shape.
         """
-        if x.shape[1:] != self.in_shape:
-            raise ValueError(
-                f"This network was built for images of shape {self.in_shape} and was given "
-                f"{tuple(x.shape[1:])}; resize them, or build the network for that shape."
-            )
-        return self.norm(self.embedding(self.head(self.stages(self.stem(x))))).flatten(1)
+        check_images_fit(x, self.in_shape)
+        for child in self.children():  # registered in the order in which they run
+            x = child(x)
+        return x.flatten(1)
 
 
 class _ConvUnit(nn.Module):

@@ -37,11 +37,9 @@ class SmallResNet(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, 32, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(32), nn.PReLU(32)
         )
-        self.stages = nn.Sequential(
-            _ResidualBlock(32, 32, stride=2),
-            _ResidualBlock(32, 64, stride=2),
-            _ResidualBlock(64, 128),
-        )
+        self.stage1 = _ResidualBlock(32, 32, stride=2)
+        self.stage2 = _ResidualBlock(32, 64, stride=2)
+        self.stage3 = _ResidualBlock(64, 128)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
         self.embedding = nn.Linear(128 * 4 * 4, embedding_dim, bias=False)
         self.norm = nn.BatchNorm1d(embedding_dim)
@@ -59,7 +57,9 @@ class SmallResNet(nn.Module):
         Tensor of shape (n, embedding_dim)
             Embeddings, not normalised.
         """
-        return self.norm(self.embedding(self.pool(self.stages(self.stem(x)))))
+        for child in self.children():  # registered in the order in which they run
+            x = child(x)
+        return x
 
 
 class _ResidualBlock(nn.Module):
