@@ -3,6 +3,7 @@
 import copy
 from numbers import Real
 
+import numpy as np
 from sklearn.callback import with_callbacks
 from sklearn.utils import check_scalar
 
@@ -249,6 +250,7 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
 
     def _check_params(self):
         super()._check_params()
+        check_scalar(self.flip, "flip", (bool, np.bool_))
         if not callable(self.loss):
             check_option(self.loss, "loss", _LOSSES)
         check_option(self.mining, "mining", MINING_STRATEGIES)
@@ -481,6 +483,7 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
 
     def _check_params(self):
         super()._check_params()
+        check_scalar(self.flip, "flip", (bool, np.bool_))
         check_scalar(self.margin, "margin", Real, min_val=0, include_boundaries="neither")
 
     def _make_objective(self, n_identities, embedding_dim):
