@@ -467,7 +467,8 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
         Raises
         ------
         ValueError
-            If a parameter, `X` or `y` is invalid, or if no two faces show one person, or none two people.
+            If a parameter, `X` or `y` is invalid, or if no two faces show one person, or none two
+            people.
         FloatingPointError
             If training diverges.
         skface.weights.WeightsError

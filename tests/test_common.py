@@ -319,9 +319,7 @@ def test_pixels_out_of_range_are_refused(name, build):
         estimator.fit(X.astype(int) + 300, y)
 
 
-@pytest.mark.parametrize(
-    "name", ["FaceNetEmbedder", "SiameseEmbedder", "OnnxEmbedder", "PerFace"]
-)
+@pytest.mark.parametrize("name", ["FaceNetEmbedder", "SiameseEmbedder", "OnnxEmbedder", "PerFace"])
 def test_feature_names_and_pandas_output(name, build):
     pandas = pytest.importorskip("pandas")
     X, y = rows_for(name, "faces")

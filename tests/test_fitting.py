@@ -161,8 +161,9 @@ def test_fine_tuning_pretrained_weights(skface_home):
     tuned = embedder.fit(faces.data, faces.target)
     frozen = FaceNetEmbedder(weights=RETAIL).fit(faces.data)
     different = [
-        name for name in frozen.weights_ if not np.array_equal(frozen.weights_[name],
-                                                               tuned.weights_[name])
+        name
+        for name in frozen.weights_
+        if not np.array_equal(frozen.weights_[name], tuned.weights_[name])
     ]
     assert different == ["embedding.weight"]
 
@@ -228,9 +229,7 @@ def test_warm_start_goes_on_and_a_pickle_too(faces):
         weights_of(copied.fit(faces.data, faces.target)), weights_of(embedder)
     )
     # another one starts anew
-    np.testing.assert_array_equal(
-        weights_of(clone(embedder).fit(faces.data, faces.target)), before
-    )
+    np.testing.assert_array_equal(weights_of(clone(embedder).fit(faces.data, faces.target)), before)
 
 
 def test_warm_start_needs_the_same_network_and_people(faces):
@@ -315,7 +314,9 @@ def test_checkpoints_need_a_seed_and_a_readable_file(faces, tmp_path):
     embedder = tiny(checkpoint_dir=tmp_path).fit(faces.data, faces.target)
     (path,) = tmp_path.iterdir()
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match=re.compile(f"{path.name} cannot be read.*remove it", re.DOTALL)):
+    with pytest.raises(
+        ValueError, match=re.compile(f"{path.name} cannot be read.*remove it", re.DOTALL)
+    ):
         embedder.fit(faces.data, faces.target)
 
 

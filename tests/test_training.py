@@ -288,9 +288,7 @@ def test_learning_rate_rises_then_falls(n_steps):
 @pytest.mark.parametrize("objective", [Triplet(0.5, "all"), Labelled(MarginSoftmax(6, 8))])
 def test_chunks_give_the_gradient_of_the_whole_batch(objective):
     rows, labels = make_rows()
-    whole, chunked = (
-        make_module(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 8)) for _ in range(2)
-    )
+    whole, chunked = (make_module(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 8)) for _ in range(2))
     expected = train(whole, rows, labels, objective=copy.deepcopy(objective), max_epochs=3)
     history = train(
         chunked, rows, labels, objective=copy.deepcopy(objective), max_epochs=3, chunk_size=5

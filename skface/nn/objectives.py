@@ -274,8 +274,8 @@ class DifferenceHead(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> head = DifferenceHead(2)
-    >>> bool(head(torch.eye(2), torch.eye(2)[[1, 0]]).max() < head(torch.eye(2), torch.eye(2)).min())
+    >>> head, left = DifferenceHead(2), torch.eye(2)
+    >>> bool((head(left, left) > head(left, left[[1, 0]])).all())
     True
     """
 

@@ -407,8 +407,10 @@ class Trainer:
 
     def _keep_if_best(self, measures: Record, *, may_tie: bool) -> None:
         score = (-measures["validation_eer"], measures["validation_tar"])
-        if self._best is None or score > self._best["score"] or (
-            may_tie and score == tuple(self._best["score"])
+        if (
+            self._best is None
+            or score > self._best["score"]
+            or (may_tie and score == tuple(self._best["score"]))
         ):
             self._best = {
                 "epoch": len(self.history),
