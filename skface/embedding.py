@@ -360,9 +360,10 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
     history_ : dict of str to ndarray
         A column per measure, an entry per epoch, ready for a data frame; empty if nothing was
         trained. Loss and measures are means over the batches, as seen in training:
-        "epoch", "loss", "active_fraction" (share of the pairs with a loss above 0), "mean_genuine_distance" and
-        "mean_impostor_distance" (squared L2, 0 to 4) and "learning_rate"; with early stopping also
-        "validation_eer" and "validation_tar" (at a false acceptance rate of 1 %).
+        "epoch", "loss", "active_fraction" (share of the pairs with a loss above 0),
+        "mean_genuine_distance" and "mean_impostor_distance" (squared L2, 0 to 4) and
+        "learning_rate"; with early stopping also "validation_eer" and "validation_tar" (at a false
+        acceptance rate of 1 %).
     best_epoch_ : int or None
         Epoch whose network was kept, 0 for the start; None without `early_stopping`.
     training_state_ : dict
