@@ -188,7 +188,8 @@ class NetworkMixin(CallbackSupportMixin):
         else:
             check_option(self.trainable, "trainable", ("auto", "all", "head", "none"))
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
-        for name in ("augment", "early_stopping", "warm_start"):
+        check_scalar(self.augment, "augment", (bool, np.bool_, Augmentation))
+        for name in ("early_stopping", "warm_start"):
             check_scalar(getattr(self, name), name, (bool, np.bool_))
         choose_device(self.device)
         check_scalar(
@@ -311,16 +312,16 @@ class NetworkMixin(CallbackSupportMixin):
             n_identities = 0 if learnt.pairs is not None else sampler.n_identities
             objective = self._make_objective(n_identities, network.embedding_dim)
         module, fetch = network.module, FaceCache(network, learnt, device)
-        varies = self.augment and network.preprocessing is not None
+        augmentation = self._choose_augmentation(network)
         if trainable == "none":
             # a frozen network sees every face once, and the head learns from the vectors
             vectors = torch.from_numpy(_embed_all(module.to(device), fetch, self.batch_size))
-            module, fetch, varies = torch.nn.Identity(), vectors.__getitem__, False
+            module, fetch, augmentation = torch.nn.Identity(), vectors.__getitem__, None
         options = Options(
             max_epochs=self.max_epochs,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
-            augmentation=_augmentation(network) if varies else None,
+            augmentation=augmentation,
             chunk_size=self.chunk_size,
             precision=_choose_precision(self.precision, device),
             device=device,
@@ -384,6 +385,14 @@ class NetworkMixin(CallbackSupportMixin):
         held_out = np.random.default_rng(seed).choice(people, n_held_out, replace=False)
         chosen = np.isin(faces.identities, held_out)
         return faces.keep(~chosen), faces.keep(chosen)
+
+    def _choose_augmentation(self, network: Network) -> Augmentation | None:
+        """Return the variation of training faces, in the range of the network's input."""
+        if self.augment is False or network.preprocessing is None:
+            return None
+        mean, std = network.preprocessing.mean, network.preprocessing.std
+        chosen = self.augment if isinstance(self.augment, Augmentation) else Augmentation()
+        return replace(chosen, value_range=((0 - mean) / std, (255 - mean) / std))
 
     def _make_sampler(self, faces: TrainingSet, seed: int) -> IdentitySampler | PairSampler:
         n_people, n_images = self.n_identities_per_batch, self.n_images_per_identity
@@ -525,12 +534,6 @@ def _embed_all(module: torch.nn.Module, fetch: FaceCache, batch_size: int) -> np
             for start in starts
         ]
     return torch.cat(parts).cpu().numpy()
-
-
-def _augmentation(network: Network) -> Augmentation:
-    """Return the variation of training faces, in the range of the network's input."""
-    mean, std = network.preprocessing.mean, network.preprocessing.std
-    return Augmentation(value_range=((0 - mean) / std, (255 - mean) / std))
 
 
 def _choose_precision(precision: str, device: torch.device) -> str:

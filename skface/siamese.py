@@ -60,9 +60,9 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
         given weights, a tenth of the default or less is a good start.
     weight_decay : float, default=1e-4
         How strongly the optimiser (AdamW) pulls weights towards 0.
-    augment : bool, default=True
+    augment : bool or Augmentation, default=True
         Whether training faces are mirrored, shifted, turned, relit, blurred and covered in part,
-        at random.
+        at random. A :class:`skface.nn.augment.Augmentation` says how much of each.
     early_stopping : bool, default=False
         Whether to hold people out of training, to stop when their pairs get no better, and to keep
         the network of the best epoch (or of the start, if no epoch is as good).

@@ -27,6 +27,7 @@ from skface import (
     make_pairs,
 )
 from skface._fitting import FaceCache
+from skface.nn.augment import Augmentation
 
 RETAIL = "face-reidentification-retail-0095"
 
@@ -64,6 +65,20 @@ def genuine_auc(embedder, faces):
 
 
 # --- losses ---------------------------------------------------------------------------------------
+
+
+def test_augmentation_is_on_by_default_and_can_be_chosen(faces):
+    still = Augmentation(
+        flip=0, shift=0, zoom=0, rotation=0, brightness=0, contrast=0, blur=0, erase=0
+    )
+    plain, unmoved, default, strong = (
+        weights_of(tiny(augment=augment).fit(faces.data, faces.target))
+        for augment in (False, still, True, Augmentation(rotation=30.0, brightness=0.4))
+    )
+    assert np.abs(unmoved - plain).max() < 0.01 < np.abs(default - plain).max()
+    assert not np.allclose(strong, default, atol=1e-3)
+    chosen = tiny(augment=Augmentation(rotation=30.0))
+    assert clone(chosen).augment == chosen.augment
 
 
 @pytest.mark.parametrize("params", [{"loss": "arcface", "margin": 0.5}, {"loss": "cosface"}])

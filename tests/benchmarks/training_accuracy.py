@@ -1,0 +1,182 @@
+"""Train on some people and verify others: AT&T, celebrities, LFW, beside what training has to beat.
+
+    python tests/benchmarks/training_accuracy.py FOLDER [--data att celebrities lfw] [--seeds 3]
+
+FOLDER holds ``att_faces/s1/1.pgm``, ``celebrities/NAME/*.jpg`` (aligned, 112 x 112) and
+``lfw_home`` as scikit-learn lays it out. Weights are looked up as usual: set SKFACE_HOME to the
+folder that holds them. Every figure is of people that nothing was trained or chosen on.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import Bunch
+
+from skface import (
+    FaceAligner,
+    FaceNetEmbedder,
+    PerFace,
+    load_face_folder,
+    load_lfw_pairs,
+    make_pairs,
+)
+from skface.align import GEOMETRIES
+from skface.images import decode
+from skface.metrics import equal_error_rate, tar_at_far
+
+WEIGHTS = "face-reidentification-retail-0095"
+FROM_SCRATCH = {"weights": None, "flip": True}
+FINE_TUNED = {"weights": WEIGHTS, "trainable": "all", "flip": True, "learning_rate": 1e-4}
+# What each data set asks for, found on people of the training sets.
+RECIPES = {
+    "att": {"image_shape": (56, 46), "max_epochs": 200},
+    "celebrities": {"max_epochs": 20},
+    "lfw": {"max_epochs": 20},
+}
+
+
+def load_att(folder: Path, seed: int) -> tuple[Bunch, Bunch]:
+    """Return people s1 to s30 to train on, and all pairs of s31 to s40."""
+    photos = load_face_folder(folder / "att_faces")
+    photos.data = np.stack([decode(path) for path in photos.data])
+    people = np.array([int(name[1:]) for name in photos.target_names])[photos.target]
+    first, second = np.triu_indices(np.count_nonzero(people > 30), 1)
+    test = people[people > 30]
+    return (
+        Bunch(data=photos.data[people <= 30], target=people[people <= 30]),
+        Bunch(
+            faces=photos.data[people > 30],
+            indices=np.column_stack([first, second]),
+            target=(test[first] == test[second]).astype(int),
+        ),
+    )
+
+
+def load_celebrities(folder: Path, seed: int) -> tuple[Bunch, Bunch]:
+    """Return 8 people to train on, other ones for each seed, and pairs of the 4 others."""
+    photos = load_face_folder(folder / "celebrities")
+    held_out = np.random.default_rng(seed).choice(len(photos.target_names), 4, replace=False)
+    is_test = np.isin(photos.target, held_out)
+    pairs = make_pairs(
+        photos.target[is_test], n_genuine=20_000, n_impostor=20_000, random_state=seed
+    )
+    faces = [np.stack([decode(path) for path in photos.data[part]]) for part in (~is_test, is_test)]
+    return (
+        Bunch(data=faces[0], target=photos.target[~is_test]),
+        Bunch(faces=faces[1], indices=pairs.indices, target=pairs.target),
+    )
+
+
+def load_lfw(folder: Path, seed: int) -> tuple[Bunch, Bunch]:
+    """Return every photo of the people of DevTrain, and the pairs of DevTest, aligned."""
+    train, test = (load_lfw_pairs(folder, subset) for subset in ("train", "test"))
+    people = {Path(path).parent for path in train.data.ravel()}
+    photos = np.array([str(path) for person in sorted(people) for path in person.glob("*.jpg")])
+    places, slots = np.unique(test.data.ravel(), return_inverse=True)
+    aligner = FaceAligner("arcface-112", face_policy="centre", on_failure="nan").fit(photos[:1])
+    learnt, shown = aligner.transform(photos), aligner.transform(places)
+    names = np.array([Path(path).parent.name for path in photos])
+    return (
+        Bunch(data=learnt, target=names),
+        Bunch(faces=shown, indices=slots.reshape(-1, 2), target=test.target),
+    )
+
+
+DATA = {"att": load_att, "celebrities": load_celebrities, "lfw": load_lfw}
+
+
+def methods(name: str, seed: int) -> dict[str, object]:
+    """Return what is compared on a data set, by the name of its row."""
+    recipe = RECIPES[name]
+    return {
+        "raw pixels": PerFace(FunctionTransformer()),
+        "PCA, 100 components": PerFace(PCA(100, whiten=True, random_state=seed)),
+        "the network untrained": FaceNetEmbedder(
+            **FROM_SCRATCH,
+            trainable="none",
+            image_shape=recipe.get("image_shape"),
+            random_state=seed,
+        ),
+        "trained from scratch": FaceNetEmbedder(**FROM_SCRATCH | recipe, random_state=seed),
+        f"{WEIGHTS}, frozen": FaceNetEmbedder(weights=WEIGHTS, flip=True),
+        "the same, fine-tuned": FaceNetEmbedder(**FINE_TUNED, random_state=seed),
+    }
+
+
+def embed(method: object, train: Bunch, test: Bunch) -> np.ndarray:
+    """Fit a method on the people to train on, and embed the faces of the others."""
+    faces = train.data, test.faces
+    if getattr(method, "weights", None) is not None:
+        faces = [recrop(part) for part in faces]
+    return method.fit(faces[0], train.target).transform(faces[1])
+
+
+def recrop(faces: np.ndarray) -> np.ndarray:
+    """Warp crops to what the weights want; AT&T's photos are taken as they are, stretched."""
+    if faces.shape[1:3] != (112, 112):
+        return faces
+
+    def known_landmarks(face: np.ndarray) -> np.ndarray:
+        points = GEOMETRIES["arcface-112"].points
+        return np.concatenate([[20, 25, 72, 80], points.ravel(), [1.0]])[None]
+
+    return FaceAligner(WEIGHTS, detector=known_landmarks).fit(faces[:1]).transform(faces)
+
+
+def main() -> None:
+    """Print a table for each data set."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    for name in args.data:
+        measured: dict[str, list[tuple[float, float, float]]] = {}
+        for seed in range(args.seeds):
+            train, test = DATA[name](args.folder, seed)
+            for row, method in methods(name, seed).items():
+                started = time.perf_counter()
+                vectors = embed(method, train, test)
+                seconds = time.perf_counter() - started
+                scores = cosine(vectors, test.indices)
+                eer = equal_error_rate(test.target, scores).rate
+                tar = tar_at_far(test.target, scores, 1e-2)
+                measured.setdefault(row, []).append((eer, tar, seconds))
+                print(
+                    f"seed {seed}  {row}: EER {eer:.2%}, TAR {tar:.2%}, {seconds:.0f} s", flush=True
+                )
+        report(name, train, test, measured)
+
+
+def cosine(vectors: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Return the cosine of each pair; NaN for faces that were not found."""
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    left, right = vectors[indices.T]
+    return np.einsum("ij,ij->i", left, right)
+
+
+def report(name: str, train: Bunch, test: Bunch, measured: dict) -> None:
+    """Print mean and standard deviation over the seeds."""
+    n_people = len(np.unique(train.target))
+    print(
+        f"\n{name}: trained on {len(train.target):,} photos of {n_people} people; "
+        f"{test.target.sum():,} same and {(test.target == 0).sum():,} different pairs of others\n"
+    )
+    print("| | EER | TAR at FAR 1 % | seconds |\n|---|---|---|---|")
+    for row, figures in measured.items():
+        cells = []
+        for values in list(zip(*figures, strict=True))[:2]:
+            spread = f" ± {statistics.stdev(values):.1%}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.1%}{spread}")
+        seconds = statistics.mean(figure[2] for figure in figures)
+        print(f"| {row} | {cells[0]} | {cells[1]} | {seconds:.0f} |")
+    print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
