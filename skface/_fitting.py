@@ -388,7 +388,7 @@ class NetworkMixin(CallbackSupportMixin):
 
     def _choose_augmentation(self, network: Network) -> Augmentation | None:
         """Return the variation of training faces, in the range of the network's input."""
-        if self.augment is False or network.preprocessing is None:
+        if not self.augment or network.preprocessing is None:
             return None
         mean, std = network.preprocessing.mean, network.preprocessing.std
         chosen = self.augment if isinstance(self.augment, Augmentation) else Augmentation()

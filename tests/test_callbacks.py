@@ -14,8 +14,17 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
-from skface import FaceAligner, OnnxEmbedder, PairVerifier, PerFace, make_faces, make_pairs
+from skface import (
+    FaceAligner,
+    FaceNetEmbedder,
+    OnnxEmbedder,
+    PairVerifier,
+    PerFace,
+    make_faces,
+    make_pairs,
+)
 from skface._callbacks import epochs_as_tasks
 
 FACES = make_faces(n_identities=6, n_images_per_identity=3, image_size=32, random_state=0)
@@ -29,6 +38,11 @@ def centred_face(photo):
     points = np.array([[0.35, 0.4], [0.65, 0.4], [0.5, 0.55], [0.38, 0.7], [0.62, 0.7]])
     box = np.array([0.2, 0.2, 0.6, 0.6]) * (width, height, width, height)
     return np.concatenate([box, (points * (width, height)).ravel(), [0.9]])[None]
+
+
+def average_pool():
+    """Build a network that trains in no time."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 8))
 
 
 class MeanPixel(CallbackSupportMixin, TransformerMixin, BaseEstimator):
@@ -279,6 +293,23 @@ def test_bars_of_a_grid_search(n_jobs, pipe, screen):
         assert sum(f"| {step} - fit" in name for name in names) == 5
     fitted = search.best_estimator_[1]
     assert fitted.n_epochs_ == search.best_params_["meanpixel__max_epochs"]
+
+
+def test_bars_of_epochs_in_a_grid_search_over_margins(screen):
+    pipe = make_pipeline(
+        FaceAligner(detector=centred_face),
+        FaceNetEmbedder(average_pool, None, max_epochs=2, random_state=0),
+        PairVerifier(),
+    )
+    grid = {"facenetembedder__margin": [0.1, 0.4]}
+    search = GridSearchCV(pipe, grid, cv=2, error_score="raise")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, Y)
+    shown = bars(screen.getvalue())
+    assert {percentage for _, percentage in shown} == {"100"}
+    assert sum("| FaceNetEmbedder - fit" in name for name, _ in shown) == 5
+    assert search.best_estimator_[1].history_["epoch"].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
