@@ -432,7 +432,9 @@ class Trainer:
         )
 
     def _warn_if_collapsed(self) -> None:
-        record = self.history[-1]
+        if self.best_epoch == 0:
+            return
+        record = self.history[-1 if self.best_epoch is None else self.best_epoch - 1]
         distance = record["mean_impostor_distance"]
         if distance < COLLAPSED_DISTANCE:
             warnings.warn(
