@@ -475,7 +475,12 @@ class FaceCache:
         self.faces = faces
         self.device = device
         self._pixels = None
+        # Convolutions follow the layout of the images, and on a CPU are faster channels last. A
+        # backbone that the caller wrote may count on the usual one, such as for `view`.
+        self._layout = torch.contiguous_format
         if network.preprocessing is not None:
+            if device.type == "cpu" and isinstance(network.backbone, str):
+                self._layout = torch.channels_last
             shape = (len(faces.places), *network.input_shape[1:], 3)
             if np.prod(shape, dtype=np.int64) <= _MOST_CACHED_BYTES:
                 self._pixels = np.empty(shape, dtype=np.uint8)
@@ -485,6 +490,9 @@ class FaceCache:
         return len(self.faces.places)
 
     def __call__(self, rows: np.ndarray) -> torch.Tensor:
+        return self._inputs(rows).contiguous(memory_format=self._layout)
+
+    def _inputs(self, rows: np.ndarray) -> torch.Tensor:
         if self._pixels is None:
             return torch.from_numpy(self.network.inputs(self._decode(rows))).to(self.device)
         unknown = rows[~self._is_known[rows]]

@@ -73,6 +73,15 @@ def test_images_are_varied_each_by_itself(size, channels):
     assert torch.equal(together[order], augmentation(images[order], draws[order]))
 
 
+def test_the_memory_format_stays_and_changes_nothing_else():
+    images, augmentation = photos(), Augmentation(erase=0.5, blur=0.5)
+    varied = augmentation(images, draw())
+    relaid = augmentation(images.contiguous(memory_format=torch.channels_last), draw())
+    assert varied.is_contiguous()
+    assert relaid.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(relaid, varied, atol=1e-6, rtol=0)
+
+
 def test_grey_images_of_one_and_of_three_channels_are_varied_alike():
     grey = photos(channels=1)
     varied = Augmentation(erase=0.5, blur=0.5)(grey, draw())

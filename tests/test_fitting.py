@@ -48,6 +48,19 @@ def tiny_network():
     return nn.Sequential(nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Linear(108, 16))
 
 
+class Viewing(nn.Module):
+    """A backbone as people write them, which takes features as a `view`, not a reshape."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 4, stride=4)
+        self.embedding = nn.Linear(8 * 8 * 8, 16)
+
+    def forward(self, images):
+        features = self.convolution(images).relu()
+        return self.embedding(features.view(len(features), -1))
+
+
 def tiny(kind=FaceNetEmbedder, **params):
     params = {"max_epochs": 2, "random_state": 0, **params}
     return kind(tiny_network, None, **params)
@@ -451,6 +464,31 @@ def test_training_photos_are_decoded_once(faces, tmp_path, monkeypatch):
     uncached = tiny(max_epochs=4, image_shape=(32, 32)).fit(paths, faces.target)
     assert len(decoded) == 5 * len(paths)
     np.testing.assert_allclose(weights_of(uncached), weights_of(from_arrays), atol=1e-5)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_a_backbone_of_the_caller_gets_images_in_the_usual_layout(augment, faces):
+    embedder = FaceNetEmbedder(
+        Viewing, None, max_epochs=1, augment=augment, early_stopping=True, random_state=0
+    )
+    assert embedder.fit(faces.data, faces.target).transform(faces.data).shape == (40, 16)
+
+
+def test_registered_backbones_are_trained_channels_last_on_a_cpu(faces, monkeypatch):
+    layouts = []
+    conv2d = nn.Conv2d.forward
+
+    def watch(layer, images):
+        if layer.training:
+            layouts.append(images.is_contiguous(memory_format=torch.channels_last))
+        return conv2d(layer, images)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", watch)
+    FaceNetEmbedder("small-resnet", None, max_epochs=1, random_state=0, device="cpu").fit(
+        faces.data, faces.target
+    )
+    assert layouts
+    assert all(layouts)
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,9 @@ class Augmentation:
         Returns
         -------
         Tensor of shape (n, channels, height, width)
-            New images of the same type on the same device, with values in `value_range`. Each
-            depends on its own image and draws alone, to the last bit.
+            New images of the same type and memory format (contiguous or channels last) on the same
+            device, with values in `value_range`. Each depends on its own image and draws alone, to
+            the last bit.
 
         Raises
         ------
@@ -152,6 +153,9 @@ class Augmentation:
         # and only the CPU knows without waiting which images are blurred. From here on, products
         # and sums are kept apart, because fused ones round differently on some elements.
         draw = _Draws(*draws.cpu().double().unbind(1))
+        layout = torch.contiguous_format
+        if not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last):
+            layout = torch.channels_last
         if self.flip or self.shift or self.zoom or self.rotation:
             images = self._move(images, draw)
         if self.blur and self.blur_sigma:
@@ -159,7 +163,7 @@ class Augmentation:
         images = self._relight(images, draw)
         if self.erase:
             self._erase_in_place(images, draw)
-        return images
+        return images.contiguous(memory_format=layout)  # grid_sample has its own
 
     def _move(self, images: Tensor, draw: "_Draws") -> Tensor:
         mirror = torch.where(draw.mirror < self.flip, -1.0, 1.0)

@@ -462,7 +462,8 @@ def _make_optimizer(
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=options.learning_rate)
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
 
 
 def _epoch_seeds(seed: int, epoch: int, rank: int) -> tuple[int, int]:
