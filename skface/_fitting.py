@@ -1,13 +1,13 @@
 """Fitting a network: rows and targets in, a trained network and its history out.
 
-What the estimators that hold a network share: checks of their parameters, identities or pairs from
-X and y, people held out for validation, checkpoints, warm starts, and callbacks.
+What the estimators that hold a network share: checks of their parameters, validation, checkpoints,
+warm starts, and callbacks.
 """
 
 import hashlib
 import os
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,8 +15,8 @@ import joblib
 import numpy as np
 import torch
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import Bunch, check_random_state, check_scalar
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils.validation import validate_data
 
 from skface._callbacks import Epochs, epochs_as_tasks
 from skface._network import (
@@ -27,10 +27,11 @@ from skface._network import (
     choose_input_shape,
     is_flat,
 )
-from skface._validation import check_option, encode_labels
+from skface._training_set import FaceCache, TrainingSet, collect_faces, validation_pairs
+from skface._validation import check_option
 from skface._version import __version__
 from skface.base import live
-from skface.images import Rows, check_images, iter_batches, vector_rows
+from skface.images import Rows, check_images, vector_rows
 from skface.metrics import FewImpostorsWarning, equal_error_rate, tar_at_far
 from skface.nn.augment import Augmentation
 from skface.nn.checkpoint import Checkpoint
@@ -39,11 +40,8 @@ from skface.nn.freezing import freeze
 from skface.nn.rng import private_global_rng
 from skface.nn.sampling import IdentitySampler, PairSampler
 from skface.nn.training import Options, Trainer, embed
-from skface.pairs import check_same, identities_from_pairs, make_pairs, row_images
 
 _VALIDATION_FAR = 1e-2
-_MOST_VALIDATION_PAIRS = 50_000  # of each kind: enough to tell epochs apart
-_MOST_CACHED_BYTES = 2**29  # of decoded training faces
 # What changes neither the network that is trained nor the way there.
 _IRRELEVANT_PARAMETERS = {
     "batch_size",
@@ -54,41 +52,6 @@ _IRRELEVANT_PARAMETERS = {
     "threshold",
     "verbose",
 }
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """The distinct faces to train on, and what is known about them.
-
-    Attributes
-    ----------
-    rows : Rows
-        Where the faces are.
-    places : ndarray of shape (n_faces,)
-        Which images of ``rows`` they are.
-    identities : ndarray of shape (n_faces,) or None
-        Who they show, as integers.
-    pairs : ndarray of shape (n_pairs, 3) or None
-        Labelled pairs of faces: two numbers below n_faces, and 1 for the same person.
-    classes : ndarray of shape (2,)
-        The labels of pairs, the last one meaning the same person.
-    """
-
-    rows: Rows
-    places: np.ndarray
-    identities: np.ndarray | None
-    pairs: np.ndarray | None
-    classes: np.ndarray
-
-    def keep(self, chosen: np.ndarray) -> "TrainingSet":
-        """Keep the faces that a mask marks, and the pairs of two of them."""
-        pairs = self.pairs
-        if pairs is not None:
-            number = np.cumsum(chosen) - 1
-            kept = pairs[chosen[pairs[:, 0]] & chosen[pairs[:, 1]]]
-            pairs = np.column_stack([number[kept[:, :2]], kept[:, 2]])
-        identities = None if self.identities is None else self.identities[chosen]
-        return replace(self, places=self.places[chosen], identities=identities, pairs=pairs)
 
 
 class NetworkMixin(CallbackSupportMixin):
@@ -120,7 +83,7 @@ class NetworkMixin(CallbackSupportMixin):
             rows = self._check_vectors(X, reset=True, min_rows=2 if learns else 1)
         else:
             rows = check_images(X, image_shape=self.image_shape)
-        faces = self._label_faces(rows, y) if learns else None
+        faces = self._collect_faces(rows, y) if learns else None
         device = choose_device(self.device)
         team = join_team(device) if learns else Team()
         seed = team.agree(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -246,31 +209,18 @@ class NetworkMixin(CallbackSupportMixin):
         flat = validate_data(self, X.reshape(-1, X.shape[2]), **rules)
         return vector_rows(flat.reshape(X.shape))
 
-    def _label_faces(self, rows: Rows, y: Any) -> TrainingSet:
-        """Collect the distinct faces that were found, with identities or labelled pairs."""
+    def _collect_faces(self, rows: Rows, y: Any) -> TrainingSet:
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
                 "is None: identities for faces, same or different for pairs."
             )
-        places, inverse = row_images(rows)
-        identities = pairs = None
-        classes = np.array([0, 1])
-        if rows.arity == 1:
-            y = column_or_1d(y, warn=True)
-            if len(y) != rows.n_rows:
-                raise ValueError(f"y has {len(y)} labels, but X has {rows.n_rows} rows.")
-            identities = encode_labels(y, "y")[1]
-        else:
-            same = check_same(y, rows.n_rows)
-            classes = np.unique(y)
-            left, right = inverse.reshape(-1, 2).T
-            if self._learns_from_pairs:
-                pairs = np.column_stack([left, right, same])
-            if not self._learns_from_pairs or self.early_stopping:
-                identities = identities_from_pairs(left, right, same, len(places))
-        found = np.array([not rows.images.is_missing(i) for i in places])
-        return TrainingSet(rows, places, identities, pairs, classes).keep(found)
+        return collect_faces(
+            rows,
+            y,
+            want_pairs=self._learns_from_pairs,
+            want_identities=not self._learns_from_pairs or self.early_stopping,
+        )
 
     def _earlier_network(self, backbone: Any, rows: Rows) -> Network | None:
         """Return the network to train on with, if this is a warm start."""
@@ -306,7 +256,9 @@ class NetworkMixin(CallbackSupportMixin):
             joblib.hash((faces.identities, faces.pairs)),
             "The processes of this run were given different faces or labels: give all the same.",
         )
-        learnt, held_out = self._split(faces, seed)
+        learnt, held_out = faces, None
+        if self.early_stopping:
+            learnt, held_out = faces.hold_out(self.validation_fraction, seed)
         sampler = self._make_sampler(learnt, seed)
         with private_global_rng(seed):
             n_identities = 0 if learnt.pairs is not None else sampler.n_identities
@@ -368,23 +320,6 @@ class NetworkMixin(CallbackSupportMixin):
         trainer.run(epochs.begin, end_epoch)
         network.module.to("cpu")
         objective.to("cpu").eval()
-
-    def _split(self, faces: TrainingSet, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
-        """Hold people out for validation, if training may stop early."""
-        if not self.early_stopping:
-            return faces, None
-        counts = np.bincount(faces.identities)
-        people = np.flatnonzero(counts >= 2)
-        n_held_out = max(2, round(self.validation_fraction * len(people)))
-        if n_held_out >= len(people) or n_held_out + 2 > np.count_nonzero(counts):
-            raise ValueError(
-                f"early_stopping=True holds {n_held_out} people with two faces or more out "
-                f"(validation_fraction={self.validation_fraction!r}), which of the {len(people)} "
-                "there are leaves too few to train on. Set early_stopping=False, or add people."
-            )
-        held_out = np.random.default_rng(seed).choice(people, n_held_out, replace=False)
-        chosen = np.isin(faces.identities, held_out)
-        return faces.keep(~chosen), faces.keep(chosen)
 
     def _choose_augmentation(self, network: Network) -> Augmentation | None:
         """Return the variation of training faces, in the range of the network's input."""
@@ -453,73 +388,6 @@ class NetworkMixin(CallbackSupportMixin):
             self._has_head or self._choose_trainable(self.weights is not None) != "none"
         )
         return tags
-
-
-class FaceCache:
-    """Gives the faces of a training set to the network, as its input.
-
-    Decoded pixels are kept, as bytes, if those of all faces fit into half a gigabyte.
-
-    Parameters
-    ----------
-    network : Network
-        The network.
-    faces : TrainingSet
-        The faces.
-    device : torch.device
-        Where to put them.
-    """
-
-    def __init__(self, network: Network, faces: TrainingSet, device: torch.device) -> None:
-        self.network = network
-        self.faces = faces
-        self.device = device
-        self._pixels = None
-        # Convolutions follow the layout of the images, and on a CPU are faster channels last. A
-        # backbone that the caller wrote may count on the usual one, such as for `view`.
-        self._layout = torch.contiguous_format
-        if network.preprocessing is not None:
-            if device.type == "cpu" and isinstance(network.backbone, str):
-                self._layout = torch.channels_last
-            shape = (len(faces.places), *network.input_shape[1:], 3)
-            if np.prod(shape, dtype=np.int64) <= _MOST_CACHED_BYTES:
-                self._pixels = np.empty(shape, dtype=np.uint8)
-                self._is_known = np.zeros(len(faces.places), dtype=bool)
-
-    def __len__(self) -> int:
-        return len(self.faces.places)
-
-    def __call__(self, rows: np.ndarray) -> torch.Tensor:
-        return self._inputs(rows).contiguous(memory_format=self._layout)
-
-    def _inputs(self, rows: np.ndarray) -> torch.Tensor:
-        if self._pixels is None:
-            return torch.from_numpy(self.network.inputs(self._decode(rows))).to(self.device)
-        unknown = rows[~self._is_known[rows]]
-        if len(unknown):
-            faces = self._decode(unknown)
-            self._pixels[unknown] = [self.network.preprocessing.to_bytes(face) for face in faces]
-            self._is_known[unknown] = True
-        pixels = torch.from_numpy(self._pixels[rows])
-        return self.network.standardize(pixels.to(self.device, non_blocking=True))
-
-    def _decode(self, rows: np.ndarray) -> list[np.ndarray]:
-        images, places = self.faces.rows.images, self.faces.places[rows]
-        ((_, faces),) = iter_batches(images, places, len(places))
-        return faces
-
-
-def validation_pairs(identities: np.ndarray) -> Bunch:
-    """Return all pairs of labelled faces, or a sample where there are very many."""
-    counts = np.bincount(identities)
-    n_genuine = int((counts * (counts - 1) // 2).sum())
-    n_impostor = len(identities) * (len(identities) - 1) // 2 - n_genuine
-    return make_pairs(
-        identities,
-        n_genuine=min(n_genuine, _MOST_VALIDATION_PAIRS),
-        n_impostor=min(n_impostor, _MOST_VALIDATION_PAIRS),
-        random_state=0,
-    )
 
 
 def _check_same_classes(objective: torch.nn.Module, earlier: dict[str, torch.Tensor]) -> None:

@@ -19,6 +19,7 @@ LAYERS = (
     ("pairs", "plotting"),
     ("align", "base", "datasets", "model_selection"),
     ("_network",),
+    ("_training_set",),
     ("_fitting",),
     ("embedding", "onnx", "siamese", "verification"),
     ("compose", "evaluation"),

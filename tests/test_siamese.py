@@ -145,7 +145,7 @@ def test_a_frozen_network_embeds_each_face_once(faces, tmp_path):
     torch.save({n: torch.from_numpy(v) for n, v in donor.weights_.items()}, tmp_path / "w.pt")
     verifier = SiameseVerifier("small-resnet", tmp_path / "w.pt", max_epochs=3, random_state=0)
     sizes = []
-    from skface._fitting import FaceCache
+    from skface._training_set import FaceCache
 
     call = FaceCache.__call__
     with pytest.MonkeyPatch.context() as patch:
