@@ -178,19 +178,19 @@ for method in SETTINGS:
 
 verdicts = []
 for rival in ("contrastive", "classifier"):
-    found = {"better": [], "worse": [], "undecided": []}
+    found = {"better": [], "worse": [], "not told apart": []}
     cells = []
     for name in METRICS:
         difference = results["triplet", name] - results[rival, name]
         cells.append(cell(difference, "+"))
         mean, margin = mean_and_margin(-difference if name == "EER (%)" else difference)
-        outcome = "better" if mean > margin else "worse" if mean < -margin else "undecided"
+        outcome = "better" if mean > margin else "worse" if mean < -margin else "not told apart"
         found[outcome].append(name)
     print(f"{f'triplet - {rival}':24}" + "".join(f"{text:>20}" for text in cells))
-    if found["undecided"] == list(METRICS):
+    if found["not told apart"] == list(METRICS):
         verdict = "is neither confirmed nor refuted"
     elif found["better"] and not found["worse"]:
-        verdict = "holds in part" if found["undecided"] else "holds"
+        verdict = "holds in part" if found["not told apart"] else "holds"
     else:
         verdict = "does not hold"
     listed = "; ".join(
