@@ -434,6 +434,17 @@ def test_labelled_pairs_train_both_pair_objectives():
         assert history[-1]["mean_genuine_distance"] < history[-1]["mean_impostor_distance"]
 
 
+@pytest.mark.parametrize("dim", [64, 128, 512])
+def test_the_head_starts_with_odds_that_fit_face_networks(dim):
+    rng = np.random.default_rng(0)
+    left, other = np.linalg.qr(rng.normal(size=(500, dim, 2)))[0].transpose(2, 0, 1)
+    for cosine, low, high in ((0.6, 0.9, 1), (0.1, 0, 0.1)):  # of one person, of two people
+        right = cosine * left + (1 - cosine**2) ** 0.5 * other
+        odds = DifferenceHead(dim)(*(torch.from_numpy(v).float() for v in (left, right)))
+        assert low < torch.sigmoid(odds).median() < high
+    assert DifferenceHead(dim)(torch.ones(1, dim), torch.ones(1, dim)) > 5
+
+
 def test_a_frozen_network_may_carry_an_objective_that_learns():
     rows, labels = make_rows(noise=0.3)
     vectors = nn.functional.normalize(rows, dim=1)

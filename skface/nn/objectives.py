@@ -260,7 +260,7 @@ class DifferenceHead(nn.Module):
 
     The log-odds b + sum_j a_j |h1_j - h2_j| (Koch et al., 2015, section 3.1, with a bias, without
     which two equal embeddings would have even odds). Symmetric: swapping the two changes nothing.
-    It starts as a classifier by L1 distance.
+    It starts as a decision by L1 distance that fits face networks as they are.
 
     Parameters
     ----------
@@ -283,10 +283,12 @@ class DifferenceHead(nn.Module):
     def __init__(self, embedding_dim: int) -> None:
         super().__init__()
         self.linear = nn.Linear(embedding_dim, 1)
-        # Entries of a unit vector are about d**-0.5 large, so this starts at odds of about e**2
-        # for equal vectors, and e**-2 for orthogonal ones, whose L1 distance is near 1.1 d**0.5.
-        nn.init.constant_(self.linear.weight, -4 / (1.1 * embedding_dim**0.5))
-        nn.init.constant_(self.linear.bias, 2.0)
+        # The L1 distance of two unit vectors is about (2 d / pi)**0.5 times their L2 distance. Even
+        # odds at 0.9 d**0.5 are those at a cosine of 0.36, near the thresholds of face networks.
+        # The slope matters as much: hundreds of steps change it little, and a flat one keeps
+        # pulling at pairs that are told apart already.
+        nn.init.constant_(self.linear.weight, -16 / embedding_dim**0.5)
+        nn.init.constant_(self.linear.bias, 16 * 0.9)
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         """Compute log-odds.
