@@ -221,6 +221,18 @@ def test_early_stopping_keeps_the_best_epoch(kind, rows, faces, pairs):
     assert ((history["validation_tar"] >= 0) & (history["validation_tar"] <= 1)).all()
 
 
+def test_early_stopping_keeps_the_head_of_the_best_epoch_as_well(faces):
+    params = {"max_epochs": 30, "learning_rate": 0.05, "early_stopping": True}
+    params |= {"validation_fraction": 0.4, "n_iter_no_change": 3}
+    best = tiny(SiameseVerifier, **params).fit(faces.data, faces.target)
+    assert 0 < best.best_epoch_ < len(best.history_["epoch"])
+    until_then = tiny(SiameseVerifier, **params).set_callbacks(StopAfter(best.best_epoch_))
+    until_then.fit(faces.data, faces.target)
+    np.testing.assert_array_equal(weights_of(best), weights_of(until_then))
+    np.testing.assert_array_equal(best.coef_, until_then.coef_)
+    assert best.intercept_ == until_then.intercept_
+
+
 def test_people_held_out_are_not_learnt_from(faces, monkeypatch):
     seen = []
     call = FaceCache.__call__

@@ -168,8 +168,8 @@ class Trainer:
     validate : callable, default=None
         Returns measures of the network, in evaluation mode, among them "validation_eer" (smaller is
         better) and "validation_tar" (larger is better, where the former is equal). After
-        training, the network is that of the best epoch; if no epoch was as good as the start, it
-        is as it was.
+        training, network and objective are those of the best epoch; if no epoch was as good as the
+        start, they are as they were.
 
     Examples
     --------
@@ -261,6 +261,7 @@ class Trainer:
                     break
         if self._best is not None:
             self.module.load_state_dict(self._best["module"])
+            self.objective.load_state_dict(self._best["objective"])
         self.module.eval()
         if self.history:
             self._warn_if_collapsed()
@@ -416,6 +417,7 @@ class Trainer:
                 "epoch": len(self.history),
                 "score": score,
                 "module": copy.deepcopy(self.module.state_dict()),
+                "objective": copy.deepcopy(self.objective.state_dict()),
             }
 
     def _refuse_non_finite(self, images: Tensor, rows: NDArray[np.intp]) -> None:
