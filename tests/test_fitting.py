@@ -27,6 +27,7 @@ from skface import (
     make_faces,
     make_pairs,
 )
+from skface._fitting import NetworkMixin
 from skface._training_set import FaceCache
 from skface.nn.augment import Augmentation
 
@@ -147,6 +148,27 @@ def test_history_is_a_table(faces):
         "learning_rate",
     ]
     assert table.notna().all(axis=None)
+
+
+# --- faces that an earlier step did not find ------------------------------------------------------
+
+
+def test_missing_faces_make_no_one_of_two_people(faces, monkeypatch):
+    # rows 0 and 1 are of two people, and the second photo of each was not found
+    X = faces.data[[[0, 1], [4, 5], [0, 2], [4, 6], [0, 4], [1, 5]]] / np.float32(255)
+    X[:2, 1] = np.nan
+    X[5] = np.nan
+    seen = []
+    monkeypatch.setattr(
+        FaceNetEmbedder,
+        "_make_sampler",
+        lambda self, learnt, seed: (
+            seen.append(learnt.identities) or NetworkMixin._make_sampler(self, learnt, seed)
+        ),
+    )
+    tiny().fit(X, [1, 1, 1, 1, 0, 1])
+    left, right = np.triu_indices(4, 1)
+    assert (seen[0][left] == seen[0][right]).sum() == 2
 
 
 # --- what is trained ------------------------------------------------------------------------------
