@@ -271,8 +271,9 @@ class NetworkMixin(CallbackSupportMixin):
             module, fetch, augmentation = torch.nn.Identity(), vectors.__getitem__, None
         options = Options(
             max_epochs=self.max_epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
+            # plain floats, since checkpoints hold what the optimiser was given
+            learning_rate=float(self.learning_rate),
+            weight_decay=float(self.weight_decay),
             augmentation=augmentation,
             chunk_size=self.chunk_size,
             precision=_choose_precision(self.precision, device),

@@ -375,6 +375,13 @@ def test_checkpoints_of_other_runs_are_not_taken(faces, tmp_path, monkeypatch):
     np.testing.assert_array_equal(weights_of(again), weights_of(first))
 
 
+def test_numbers_of_numpy_do_not_spoil_a_checkpoint(faces, tmp_path):
+    params = {"learning_rate": np.float64(1e-3), "weight_decay": np.float64(1e-4)}
+    embedder = tiny(checkpoint_dir=tmp_path, max_epochs=np.int64(2), **params)
+    before = weights_of(embedder.fit(faces.data, faces.target))
+    np.testing.assert_array_equal(weights_of(embedder.fit(faces.data, faces.target)), before)
+
+
 def test_checkpoints_need_a_seed_and_a_readable_file(faces, tmp_path):
     with pytest.raises(ValueError, match="random_state to be an int"):
         tiny(checkpoint_dir=tmp_path, random_state=None).fit(faces.data, faces.target)
