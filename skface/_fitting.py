@@ -6,6 +6,7 @@ warm starts, and callbacks.
 
 import hashlib
 import os
+import pickle
 import warnings
 from dataclasses import replace
 from numbers import Integral, Real
@@ -366,7 +367,7 @@ class NetworkMixin(CallbackSupportMixin):
         digest = hashlib.sha256(f"skface {__version__} {type(self).__name__} {seed}".encode())
         for name, value in sorted(self.get_params(deep=False).items()):
             if name not in _IRRELEVANT_PARAMETERS:
-                digest.update(f"{name}={_describe(value)}".encode())
+                digest.update(f"{name}={_describe(name, value)}".encode())
         for name, array in network.state().items():
             digest.update(f"{name}{array.shape}".encode() + array.tobytes())
         for part in (faces.identities, faces.pairs):
@@ -427,9 +428,11 @@ def _as_table(history: list[dict[str, float]]) -> dict[str, np.ndarray]:
 
 
 def _to_arrays(state: Any) -> Any:
-    """Replace the tensors in nested containers by arrays."""
+    """Replace the tensors in nested containers and modules by arrays."""
     if isinstance(state, torch.Tensor):
         return state.detach().cpu().numpy().copy()
+    if isinstance(state, torch.nn.Module):
+        return type(state), _to_arrays(vars(state))
     if isinstance(state, dict):
         return {name: _to_arrays(value) for name, value in state.items()}
     if isinstance(state, list | tuple):
@@ -448,10 +451,14 @@ def _to_tensors(state: Any) -> Any:
     return state
 
 
-def _describe(value: Any) -> str:
+def _describe(name: str, value: Any) -> str:
     """Describe a parameter in the same way in every process."""
-    if isinstance(value, torch.nn.Module):
-        return f"{value!r}{joblib.hash(_to_arrays(value.state_dict()))}"
-    if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    return repr(value)
+    if not callable(value):
+        return repr(value)
+    try:
+        return joblib.hash(_to_arrays(value))  # the hash of a tensor does not last
+    except (pickle.PicklingError, TypeError) as error:
+        raise ValueError(
+            f"{name}={value!r} cannot be told from others by a later process, which "
+            "checkpoint_dir needs: pass a named function of a module."
+        ) from error

@@ -77,7 +77,8 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
         Folder in which `fit` saves its state after every epoch. The same `fit` on the same faces,
         after its process was killed, goes on from there and ends at the same network. Every
         combination of parameters and faces has a file of its own, so a grid search may share the
-        folder. Needs an int as `random_state`. Files stay until you remove them.
+        folder. Needs an int as `random_state`. A function that you pass is known by its name: it
+        needs one, and if you change its code, remove the files, which stay until you do.
     chunk_size : int, default=256
         Faces of a training batch that go through the network at a time. Larger batches take twice
         the computation, and the memory of a chunk; batch normalisation sees one chunk.

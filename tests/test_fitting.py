@@ -1,6 +1,7 @@
 """What fitting a network offers: losses, frozen parts, validation, checkpoints, warm starts."""
 
 import dataclasses
+import functools
 import pickle
 import re
 import subprocess
@@ -343,6 +344,17 @@ KILLED = textwrap.dedent(
 )
 
 
+DESCRIBE = """
+import torch
+from skface._fitting import _describe
+from skface.nn.losses import MarginSoftmax
+
+torch.manual_seed(0)
+described = _describe("loss", MarginSoftmax(10, 16, kind="arcface"))
+print(described)
+"""
+
+
 def test_a_killed_run_resumes_to_the_same_network(faces, tmp_path):
     def run(n_epochs):
         command = [sys.executable, "-c", KILLED, tmp_path / "runs", str(n_epochs), tmp_path / "out"]
@@ -373,6 +385,47 @@ def test_checkpoints_of_other_runs_are_not_taken(faces, tmp_path, monkeypatch):
     monkeypatch.setattr("skface.nn.training.Trainer._run_step", None)
     again = tiny(checkpoint_dir=tmp_path, batch_size=3, flip=True).fit(faces.data, faces.target)
     np.testing.assert_array_equal(weights_of(again), weights_of(first))
+
+
+class Repulsion(nn.Module):
+    """A loss with settings that neither its repr nor its state dict shows."""
+
+    def __init__(self, exponent):
+        super().__init__()
+        self.exponent = exponent
+        self.register_buffer("scale", torch.ones(1))
+
+    def forward(self, embeddings, labels):
+        return -self.scale[0] * torch.pdist(embeddings).pow(self.exponent).mean()
+
+
+def repel(embeddings, labels, exponent=1.0):
+    return Repulsion(exponent)(embeddings, labels)
+
+
+def test_checkpoints_tell_losses_apart(faces, tmp_path):
+    losses = [Repulsion(1.0), Repulsion(2.0), repel, functools.partial(repel, exponent=2.0)]
+    backbones = [tiny_network, functools.partial(tiny_network)]
+    for loss in losses:
+        for backbone in backbones:
+            FaceNetEmbedder(
+                backbone, None, loss=loss, max_epochs=1, checkpoint_dir=tmp_path, random_state=0
+            ).fit(faces.data, faces.target)
+    assert len(list(tmp_path.iterdir())) == len(losses) * len(backbones)
+
+
+def test_a_loss_with_tensors_is_described_alike_by_another_process():
+    output = subprocess.run(
+        [sys.executable, "-c", DESCRIBE], check=True, capture_output=True, text=True
+    ).stdout
+    scope = {}
+    exec(DESCRIBE, scope)
+    assert output.strip() == scope["described"]
+
+
+def test_checkpoints_refuse_functions_without_a_name(faces, tmp_path):
+    with pytest.raises(ValueError, match=r"loss=.*lambda.*named function"):
+        tiny(loss=lambda e, y: e.sum(), checkpoint_dir=tmp_path).fit(faces.data, faces.target)
 
 
 def test_numbers_of_numpy_do_not_spoil_a_checkpoint(faces, tmp_path):
