@@ -395,7 +395,7 @@ class NetworkMixin(CallbackSupportMixin):
 def _check_same_classes(objective: torch.nn.Module, earlier: dict[str, torch.Tensor]) -> None:
     """Refuse to go on with class weights of other people."""
     for name, tensor in objective.state_dict().items():
-        if tensor.shape != earlier[name].shape:
+        if name in earlier and tensor.shape != earlier[name].shape:
             raise ValueError(
                 f"warm_start=True goes on with a loss that holds {name} of shape "
                 f"{tuple(earlier[name].shape)}, but this fit needs {tuple(tensor.shape)}: it has "

@@ -71,8 +71,8 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
     n_iter_no_change : int, default=10
         Epochs without improvement to wait for. Only used if `early_stopping` is True.
     warm_start : bool, default=False
-        Whether `fit` goes on with the network and the optimiser of the last `fit`, for
-        `max_epochs` more.
+        Whether `fit` goes on with the network of the last `fit` for `max_epochs` more, and with
+        the state of its optimiser if the same parts are trained.
     checkpoint_dir : str or path, default=None
         Folder in which `fit` saves its state after every epoch. The same `fit` on the same faces,
         after its process was killed, goes on from there and ends at the same network. Every

@@ -312,6 +312,34 @@ def test_warm_start_needs_the_same_network_and_people(faces):
         softmax.fit(faces.data[few], faces.target[few])
 
 
+def deep_network():
+    return nn.Sequential(tiny_network(), nn.ReLU(), nn.Linear(16, 16))
+
+
+@pytest.mark.parametrize("kind", [FaceNetEmbedder, SiameseVerifier])
+def test_a_warm_start_may_train_other_parts(kind, faces):
+    frozen = kind(
+        deep_network, None, trainable="head", max_epochs=1, warm_start=True, random_state=0
+    ).fit(faces.data, faces.target)
+    # nothing is learnt, so that only what goes on is seen
+    thawed = clone_with(frozen, trainable="all", learning_rate=1e-30)
+    thawed.fit(faces.data, faces.target)
+    assert thawed.history_["epoch"].tolist() == [1, 2]
+    np.testing.assert_array_equal(weights_of(thawed), weights_of(frozen))
+    if kind is SiameseVerifier:
+        np.testing.assert_array_equal(thawed.coef_, frozen.coef_)
+    before = weights_of(thawed)
+    thawed.set_params(learning_rate=1e-2).fit(faces.data, faces.target)
+    assert (weights_of(thawed) != before).mean() > 0.9
+
+
+def test_a_warm_start_may_change_the_loss(faces):
+    embedder = tiny(warm_start=True)
+    for i, loss in enumerate(["triplet", "arcface", "cosface", spread, "triplet"]):
+        embedder.set_params(loss=loss).fit(faces.data, faces.target)
+        assert len(embedder.history_["epoch"]) == 2 * (i + 1)
+
+
 def clone_with(embedder, **params):
     copied = pickle.loads(pickle.dumps(embedder))
     return copied.set_params(**params)

@@ -202,6 +202,12 @@ class Trainer:
         self.fetch = fetch
         self.options = options
         self.validate = validate
+        self._trained = [
+            f"{owner}.{name}"
+            for owner, part in (("module", module), ("objective", objective))
+            for name, parameter in part.named_parameters()
+            if parameter.requires_grad
+        ]
         self.optimizer = _make_optimizer(module, objective, options)
         # a network without trainable parts is one whose vectors the objective learns from
         self._module_learns = any(p.requires_grad for p in module.parameters())
@@ -278,6 +284,7 @@ class Trainer:
             "module": self.module.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "trained": self._trained,
             "history": [dict(record) for record in self.history],
             "first_epoch": self._first_epoch,
             "best": self._best,
@@ -292,28 +299,30 @@ class Trainer:
             What :meth:`state` returned.
         """
         self.module.load_state_dict(state["module"])
-        self._load_learner(state)
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = [dict(record) for record in state["history"]]
         self._first_epoch = state["first_epoch"]
         self._best = state["best"]
 
     def continue_after(self, state: dict[str, Any]) -> None:
         """Train for as many epochs again, with a new schedule, after a run that is complete.
 
-        The optimiser keeps its moments and epochs are counted on. The network is not loaded: it
-        is the one that the trainer was given.
+        Epochs are counted on. An objective of the same parts goes on, and so do the moments of the
+        optimiser if the same parameters are trained. The network is not loaded: it is the one that
+        the trainer was given.
 
         Parameters
         ----------
         state : dict
             What :meth:`state` returned.
         """
-        self._load_learner(state)
-        self._first_epoch = len(self.history)
-
-    def _load_learner(self, state: dict[str, Any]) -> None:
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if state["objective"].keys() == self.objective.state_dict().keys():
+            self.objective.load_state_dict(state["objective"])
+        if state["trained"] == self._trained:
+            self.optimizer.load_state_dict(state["optimizer"])
         self.history = [dict(record) for record in state["history"]]
+        self._first_epoch = len(self.history)
 
     def _is_finished(self) -> bool:
         n_epochs = len(self.history) - self._first_epoch
