@@ -340,6 +340,14 @@ def test_a_warm_start_may_change_the_loss(faces):
         assert len(embedder.history_["epoch"]) == 2 * (i + 1)
 
 
+def test_a_warm_start_takes_the_weight_decay_of_now(faces):
+    embedder = tiny(warm_start=True, learning_rate=1e-2, weight_decay=0.0, augment=False)
+    embedder.fit(faces.data, faces.target)
+    decayed = clone_with(embedder, weight_decay=50.0).fit(faces.data, faces.target)
+    embedder.fit(faces.data, faces.target)
+    assert np.abs(weights_of(decayed)).mean() < 0.8 * np.abs(weights_of(embedder)).mean()
+
+
 def clone_with(embedder, **params):
     copied = pickle.loads(pickle.dumps(embedder))
     return copied.set_params(**params)

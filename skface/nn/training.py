@@ -320,7 +320,9 @@ class Trainer:
         if state["objective"].keys() == self.objective.state_dict().keys():
             self.objective.load_state_dict(state["objective"])
         if state["trained"] == self._trained:
-            self.optimizer.load_state_dict(state["optimizer"])
+            # its moments only: what weight decay is asked for may be another now
+            moments = {"state": state["optimizer"]["state"]}
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | moments)
         self.history = [dict(record) for record in state["history"]]
         self._first_epoch = len(self.history)
 
