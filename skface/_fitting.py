@@ -74,6 +74,9 @@ class NetworkMixin(CallbackSupportMixin):
         """Score pairs of unit vectors for validation; larger = more alike."""
         return np.einsum("ij,ij->i", left, right)
 
+    # whatever the caller switched off around it
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def _fit_network(self, X: Any, y: Any) -> None:
         """Choose the network, train what is trainable, and set the fitted attributes."""
         self._check_params()
@@ -263,7 +266,7 @@ class NetworkMixin(CallbackSupportMixin):
         sampler = self._make_sampler(learnt, seed)
         with private_global_rng(seed):
             n_identities = 0 if learnt.pairs is not None else sampler.n_identities
-            objective = self._make_objective(n_identities, network.embedding_dim)
+            objective = self._make_objective(n_identities, network.embedding_dim).float()
         module, fetch = network.module, FaceCache(network, learnt, device)
         augmentation = self._choose_augmentation(network)
         if trainable == "none":

@@ -198,7 +198,8 @@ def build_network(
         preprocessing = None
     else:
         preprocessing = Preprocessing(input_shape[1:], spec.color, spec.mean, spec.std)
-    network = Network(backbone, input_shape, preprocessing, 0, module.eval())
+    # faces come in single precision, whatever the default of torch is set to
+    network = Network(backbone, input_shape, preprocessing, 0, module.float().eval())
     return replace(network, embedding_dim=_measure_dim(network))
 
 
@@ -224,7 +225,8 @@ def _measure_dim(network: Network) -> int:
         (tensor.device for tensor in network.module.state_dict().values()), torch.device("cpu")
     )
     with torch.inference_mode():
-        out = network.module(torch.zeros(1, *network.input_shape, device=device))
+        face = torch.zeros(1, *network.input_shape, dtype=torch.float32, device=device)
+        out = network.module(face)
     if out.ndim != 2:
         raise ValueError(
             f"backbone={network.backbone!r} returned shape {tuple(out.shape)} for one face; "

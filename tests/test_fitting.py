@@ -496,6 +496,26 @@ def test_a_fit_that_fails_leaves_the_fitted_state_alone(faces, monkeypatch):
     assert pickle.dumps(vars(embedder)) == before
 
 
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_the_caller_switched_off_do_not_matter(off, faces):
+    with off():
+        embedder = tiny(loss="arcface").fit(faces.data, faces.target)
+        assert not torch.is_grad_enabled()
+    expected = tiny(loss="arcface").fit(faces.data, faces.target)
+    np.testing.assert_array_equal(weights_of(embedder), weights_of(expected))
+
+
+@pytest.mark.parametrize("kind", [FaceNetEmbedder, SiameseVerifier])
+def test_double_precision_as_the_default_of_torch_does_not_matter(kind, faces):
+    torch.set_default_dtype(torch.float64)
+    try:
+        estimator = tiny(kind, early_stopping=True, augment=False)
+        estimator.fit(faces.data, faces.target)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert weights_of(estimator).dtype == np.float32
+
+
 # --- pipelines and searches -----------------------------------------------------------------------
 
 
