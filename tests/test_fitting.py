@@ -136,6 +136,29 @@ def test_any_callable_is_a_loss(faces):
         tiny(loss=no_tensor).fit(faces.data, faces.target)
 
 
+def not_a_number(embeddings, labels):
+    return embeddings.sum() * float("nan")
+
+
+def no_slope(embeddings, labels):
+    return (embeddings - embeddings.detach()).square().sum().sqrt()
+
+
+@pytest.mark.parametrize("loss", [not_a_number, no_slope])
+def test_a_loss_that_is_no_number_ends_training_at_once(loss, faces):
+    # in the only step there is, after which no embedding would tell
+    embedder = tiny(loss=loss, max_epochs=1, n_identities_per_batch=10)
+    with pytest.raises(FloatingPointError, match=r"epoch 1: .*loss.*learning_rate=0\.001"):
+        embedder.fit(faces.data, faces.target)
+    assert not hasattr(embedder, "weights_")
+
+
+def test_weights_that_overflow_in_the_last_step_are_an_error(faces):
+    embedder = tiny(max_epochs=1, n_identities_per_batch=10, learning_rate=1e38)
+    with pytest.raises(FloatingPointError, match=r"epoch 1: weights.*learning_rate=1e\+38"):
+        embedder.fit(faces.data, faces.target)
+
+
 def test_history_is_a_table(faces):
     table = pandas.DataFrame(tiny(max_epochs=3).fit(faces.data, faces.target).history_)
     assert table["epoch"].tolist() == [1, 2, 3]
@@ -509,8 +532,7 @@ def test_gradients_that_the_caller_switched_off_do_not_matter(off, faces):
 def test_double_precision_as_the_default_of_torch_does_not_matter(kind, faces):
     torch.set_default_dtype(torch.float64)
     try:
-        estimator = tiny(kind, early_stopping=True, augment=False)
-        estimator.fit(faces.data, faces.target)
+        estimator = tiny(kind, early_stopping=True).fit(faces.data, faces.target)
     finally:
         torch.set_default_dtype(torch.float32)
     assert weights_of(estimator).dtype == np.float32

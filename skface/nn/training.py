@@ -350,6 +350,9 @@ class Trainer:
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 measured.append(self._run_step(network, batch, generator))
+        # the last step may have done it, which no embedding has shown yet
+        if not all(torch.isfinite(tensor).all() for tensor in self.module.state_dict().values()):
+            raise self._divergence("weights")
         return {"epoch": epoch + 1, **_means(measured), "learning_rate": rate}
 
     def _run_step(
@@ -409,6 +412,8 @@ class Trainer:
         targets = to_device(batch.targets, self.options.device)
         loss, measures = self.objective(embeddings, targets, generator)
         loss.backward()
+        if not (torch.isfinite(loss) & torch.isfinite(embeddings.grad).all()):
+            raise self._divergence("the loss and its gradient")
         # the processes average the gradients of their networks, which are parts of one sum
         gradient = embeddings.grad[team.share(n_rows)] * team.size
         return gradient, {"loss": loss.detach(), **measures}
@@ -439,8 +444,11 @@ class Trainer:
                 f"{bad.sum()} image(s) of a training batch hold NaN or infinite values, first "
                 f"row(s) {named}. Leave them out of training."
             )
-        raise FloatingPointError(
-            f"Training diverged in epoch {len(self.history) + 1}: embeddings are not finite at "
+        raise self._divergence("embeddings")
+
+    def _divergence(self, of: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"Training diverged in epoch {len(self.history) + 1}: {of} are not finite at "
             f"learning_rate={self.options.learning_rate!r}. Try a tenth of it."
         )
 
