@@ -176,7 +176,7 @@ class NetworkMixin(CallbackSupportMixin):
             ("n_images_per_identity", 2),
             ("max_epochs", 1),
             ("n_iter_no_change", 1),
-            ("chunk_size", 2),
+            ("chunk_size", 3),  # divided evenly, it leaves no face alone in batch normalisation
             ("batch_size", 1),
         ):
             check_scalar(getattr(self, name), name, Integral, min_val=least)

@@ -80,8 +80,8 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
         folder. Needs an int as `random_state`. A function that you pass is known by its name: it
         needs one, and if you change its code, remove the files, which stay until you do.
     chunk_size : int, default=256
-        Faces of a training batch that go through the network at a time. Larger batches take twice
-        the computation, and the memory of a chunk; batch normalisation sees one chunk.
+        Faces of a training batch that go through the network at a time, at least 3. Larger batches
+        take twice the computation, and the memory of a chunk; batch normalisation sees one chunk.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training; "auto" means bfloat16 on a GPU that has it. Embeddings are computed
         in float32.

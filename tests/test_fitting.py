@@ -174,6 +174,20 @@ def test_history_is_a_table(faces):
     assert table.notna().all(axis=None)
 
 
+def normed_network():
+    return nn.Sequential(tiny_network(), nn.BatchNorm1d(16))
+
+
+@pytest.mark.parametrize("n_images", [2, 3, 4])
+def test_no_chunk_is_a_single_face_which_has_no_variance(n_images, faces):
+    some = np.arange(40) % 4 < n_images
+    embedder = FaceNetEmbedder(
+        normed_network, None, chunk_size=3, n_identities_per_batch=5, max_epochs=1,
+        n_images_per_identity=n_images, random_state=0,
+    )  # fmt: skip
+    assert embedder.fit(faces.data[some], faces.target[some]).history_["epoch"].tolist() == [1]
+
+
 # --- faces that an earlier step did not find ------------------------------------------------------
 
 
@@ -676,7 +690,7 @@ def test_registered_backbones_are_trained_channels_last_on_a_cpu(faces, monkeypa
         ({"precision": "float16"}, ValueError, "precision='float16'"),
         ({"validation_fraction": 1.0}, ValueError, r"validation_fraction == 1\.0"),
         ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change == 0"),
-        ({"chunk_size": 1}, ValueError, "chunk_size == 1"),
+        ({"chunk_size": 2}, ValueError, "chunk_size == 2"),
         ({"weight_decay": -1.0}, ValueError, r"weight_decay == -1\.0"),
         ({"checkpoint_dir": 3}, TypeError, "checkpoint_dir=3"),
         ({"early_stopping": "yes"}, TypeError, "early_stopping"),
