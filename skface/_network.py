@@ -207,14 +207,27 @@ def choose_device(device: str) -> torch.device:
     """Return the device that `device` names, or the best there is for "auto".
 
     Of several GPUs, a process that `torchrun` started gets its own.
+
+    Raises
+    ------
+    ValueError
+        If `device` names no device, or none that is there.
     """
     if device != "auto":
         try:
-            return torch.device(device)
-        except RuntimeError as error:
+            chosen = torch.device(device)
+        except (RuntimeError, TypeError) as error:
             raise ValueError(
                 f"device={device!r} is not a device of torch, such as 'cpu', 'cuda' or 'auto'."
             ) from error
+        if (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()) or (
+            chosen.type == "mps" and not torch.backends.mps.is_available()
+        ):
+            raise ValueError(
+                f"device={device!r} is not on this machine, or this build of torch cannot use it; "
+                "'auto' takes the best there is."
+            )
+        return chosen
     if torch.cuda.is_available():
         return torch.device("cuda", local_rank() % torch.cuda.device_count())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

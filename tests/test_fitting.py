@@ -695,6 +695,9 @@ def test_registered_backbones_are_trained_channels_last_on_a_cpu(faces, monkeypa
         ({"checkpoint_dir": 3}, TypeError, "checkpoint_dir=3"),
         ({"early_stopping": "yes"}, TypeError, "early_stopping"),
         ({"augment": None}, TypeError, "augment"),
+        ({"device": "abacus"}, ValueError, "device='abacus'"),
+        ({"device": None}, ValueError, "device=None"),
+        ({"device": "cuda:99"}, ValueError, "device='cuda:99'.*'auto'"),
         ({"loss": "arcface", "margin": 3.0}, ValueError, r"margin=3\.0"),
     ],
 )
