@@ -1,5 +1,6 @@
 """The network behind an estimator: chosen by name, built, loaded, and run on faces."""
 
+import copy
 import os
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -182,7 +183,8 @@ def build_network(
     spec = None if callable(backbone) else get_backbone(backbone)
     with private_global_rng(seed):
         if spec is None:
-            module = backbone()
+            # a callable may return one network again and again, such as a pretrained one
+            module = copy.deepcopy(backbone())
         else:
             width = spec.embedding_dim if embedding_dim is None else embedding_dim
             module = spec.build(width, input_shape)
