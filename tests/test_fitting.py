@@ -318,6 +318,12 @@ def test_validation_that_leaves_nobody_to_train_on_is_refused(faces):
         tiny(early_stopping=True).fit(faces.data[few], faces.target[few])
 
 
+def test_validation_that_leaves_pairs_of_one_kind_is_refused(faces):
+    X = faces.data[[[0, 1], [4, 5], [8, 9], [12, 13], [0, 4], [8, 12]]]
+    with pytest.raises(ValueError, match="early_stopping=True holds 2 people .*2 of the 6 pairs"):
+        tiny(SiameseVerifier, early_stopping=True).fit(X, [1, 1, 1, 1, 0, 0])
+
+
 # --- warm starts and checkpoints ------------------------------------------------------------------
 
 
