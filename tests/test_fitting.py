@@ -1,6 +1,7 @@
 """What fitting a network offers: losses, frozen parts, validation, checkpoints, warm starts."""
 
 import dataclasses
+import errno
 import functools
 import pickle
 import re
@@ -512,6 +513,33 @@ def test_numbers_of_numpy_do_not_spoil_a_checkpoint(faces, tmp_path):
     embedder = tiny(checkpoint_dir=tmp_path, max_epochs=np.int64(2), **params)
     before = weights_of(embedder.fit(faces.data, faces.target))
     np.testing.assert_array_equal(weights_of(embedder.fit(faces.data, faces.target)), before)
+
+
+def test_a_folder_of_checkpoints_that_cannot_be_is_refused_before_training(
+    faces, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("skface.nn.training.Trainer._run_step", None)
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(FileExistsError, match="file"):
+        tiny(checkpoint_dir=tmp_path / "file").fit(faces.data, faces.target)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=r"checkpoints.*cannot be written to"):
+        tiny(checkpoint_dir=tmp_path / "checkpoints").fit(faces.data, faces.target)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_else(faces, tmp_path, monkeypatch):
+    def fill(state, file):
+        file.write(b"half of a checkpoint")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    embedder = tiny(checkpoint_dir=tmp_path).set_callbacks(StopAfter(1))
+    embedder.fit(faces.data, faces.target)
+    (path,) = tmp_path.iterdir()
+    saved = path.read_bytes()
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(OSError, match="No space left"):
+        tiny(checkpoint_dir=tmp_path).fit(faces.data, faces.target)
+    assert [other.read_bytes() for other in tmp_path.iterdir()] == [saved]
 
 
 def test_checkpoints_need_a_seed_and_a_readable_file(faces, tmp_path):
