@@ -40,7 +40,7 @@ from skface.nn.distributed import Team, join_team
 from skface.nn.freezing import freeze
 from skface.nn.rng import private_global_rng
 from skface.nn.sampling import IdentitySampler, PairSampler
-from skface.nn.training import Options, Trainer, embed
+from skface.nn.training import Fetch, Options, Trainer, embed
 
 _VALIDATION_FAR = 1e-2
 # What changes neither the network that is trained nor the way there.
@@ -267,18 +267,16 @@ class NetworkMixin(CallbackSupportMixin):
         with private_global_rng(seed):
             n_identities = 0 if learnt.pairs is not None else sampler.n_identities
             objective = self._make_objective(n_identities, network.embedding_dim).float()
-        module, fetch = network.module, FaceCache(network, learnt, device)
-        augmentation = self._choose_augmentation(network)
-        if trainable == "none":
-            # a frozen network sees every face once, and the head learns from the vectors
-            vectors = torch.from_numpy(_embed_all(module.to(device), fetch, self.batch_size))
-            module, fetch, augmentation = torch.nn.Identity(), vectors.__getitem__, None
+        # a frozen network sees every face once, and the head learns from the vectors
+        frozen = trainable == "none"
+        module = torch.nn.Identity() if frozen else network.module
+        fetch = self._make_fetch(network, learnt, device, frozen)
         options = Options(
             max_epochs=self.max_epochs,
             # plain floats, since checkpoints hold what the optimiser was given
             learning_rate=float(self.learning_rate),
             weight_decay=float(self.weight_decay),
-            augmentation=augmentation,
+            augmentation=None if frozen else self._choose_augmentation(network),
             chunk_size=self.chunk_size,
             precision=_choose_precision(self.precision, device),
             device=device,
@@ -288,7 +286,8 @@ class NetworkMixin(CallbackSupportMixin):
         )
         validate = None
         if held_out is not None:
-            validate = self._make_validation(network, held_out, objective, device)
+            fetch_held_out = self._make_fetch(network, held_out, device, frozen)
+            validate = self._make_validation(module, fetch_held_out, held_out.identities, objective)
         trainer = Trainer(module, objective, sampler, fetch, options, validate)
         if continues:
             earlier = _to_tensors(self.training_state_)
@@ -341,19 +340,24 @@ class NetworkMixin(CallbackSupportMixin):
         left, right, same = faces.pairs.T
         return PairSampler(left, right, same.astype(bool), n_people * n_images // 2, seed)
 
+    def _make_fetch(
+        self, network: Network, faces: TrainingSet, device: torch.device, frozen: bool
+    ) -> Fetch:
+        """Return what hands out faces as the input of the network, or of a head as its output."""
+        fetch = FaceCache(network, faces, device)
+        if not frozen:
+            return fetch
+        module, n_faces = network.module.to(device), len(faces.places)
+        return torch.from_numpy(_embed_all(module, fetch, n_faces, self.batch_size)).__getitem__
+
     def _make_validation(
-        self,
-        network: Network,
-        held_out: TrainingSet,
-        objective: torch.nn.Module,
-        device: torch.device,
+        self, module: torch.nn.Module, fetch: Fetch, identities: np.ndarray, objective: Any
     ) -> Any:
         """Return what measures the network on people that it is not trained on."""
-        fetch = FaceCache(network, held_out, device)
-        pairs = validation_pairs(held_out.identities)
+        pairs = validation_pairs(identities)
 
         def validate() -> dict[str, float]:
-            vectors = _embed_all(network.module, fetch, self.batch_size)
+            vectors = _embed_all(module, fetch, len(identities), self.batch_size)
             left, right = vectors[pairs.indices].swapaxes(0, 1)
             scores = self._score_pairs(left, right, objective)
             with warnings.catch_warnings():
@@ -406,13 +410,12 @@ def _check_same_classes(objective: torch.nn.Module, earlier: dict[str, torch.Ten
             )
 
 
-def _embed_all(module: torch.nn.Module, fetch: FaceCache, batch_size: int) -> np.ndarray:
-    """Embed every face that `fetch` has, as unit vectors."""
-    starts = range(0, len(fetch), batch_size)
+def _embed_all(module: torch.nn.Module, fetch: Fetch, n_faces: int, batch_size: int) -> np.ndarray:
+    """Embed all faces that `fetch` hands out, as unit vectors."""
     with torch.inference_mode():
         parts = [
-            embed(module, fetch(np.arange(start, min(start + batch_size, len(fetch)))))
-            for start in starts
+            embed(module, fetch(np.arange(start, min(start + batch_size, n_faces))))
+            for start in range(0, n_faces, batch_size)
         ]
     return torch.cat(parts).cpu().numpy()
 

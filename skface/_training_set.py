@@ -156,9 +156,6 @@ class FaceCache:
                 self._pixels = np.empty(shape, dtype=np.uint8)
                 self._is_known = np.zeros(len(faces.places), dtype=bool)
 
-    def __len__(self) -> int:
-        return len(self.faces.places)
-
     def __call__(self, rows: np.ndarray) -> torch.Tensor:
         return self._inputs(rows).contiguous(memory_format=self._layout)
 
