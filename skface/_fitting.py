@@ -6,6 +6,7 @@ warm starts, and callbacks.
 
 import hashlib
 import os
+import pickle
 import warnings
 from dataclasses import replace
 from numbers import Integral, Real
@@ -39,7 +40,7 @@ from skface.nn.distributed import Team, join_team
 from skface.nn.freezing import freeze
 from skface.nn.rng import private_global_rng
 from skface.nn.sampling import IdentitySampler, PairSampler
-from skface.nn.training import Options, Trainer, embed
+from skface.nn.training import Fetch, Options, Trainer, embed
 
 _VALIDATION_FAR = 1e-2
 # What changes neither the network that is trained nor the way there.
@@ -73,6 +74,9 @@ class NetworkMixin(CallbackSupportMixin):
         """Score pairs of unit vectors for validation; larger = more alike."""
         return np.einsum("ij,ij->i", left, right)
 
+    # whatever the caller switched off around it
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def _fit_network(self, X: Any, y: Any) -> None:
         """Choose the network, train what is trainable, and set the fitted attributes."""
         self._check_params()
@@ -172,7 +176,7 @@ class NetworkMixin(CallbackSupportMixin):
             ("n_images_per_identity", 2),
             ("max_epochs", 1),
             ("n_iter_no_change", 1),
-            ("chunk_size", 2),
+            ("chunk_size", 3),  # divided evenly, it leaves no face alone in batch normalisation
             ("batch_size", 1),
         ):
             check_scalar(getattr(self, name), name, Integral, min_val=least)
@@ -262,18 +266,17 @@ class NetworkMixin(CallbackSupportMixin):
         sampler = self._make_sampler(learnt, seed)
         with private_global_rng(seed):
             n_identities = 0 if learnt.pairs is not None else sampler.n_identities
-            objective = self._make_objective(n_identities, network.embedding_dim)
-        module, fetch = network.module, FaceCache(network, learnt, device)
-        augmentation = self._choose_augmentation(network)
-        if trainable == "none":
-            # a frozen network sees every face once, and the head learns from the vectors
-            vectors = torch.from_numpy(_embed_all(module.to(device), fetch, self.batch_size))
-            module, fetch, augmentation = torch.nn.Identity(), vectors.__getitem__, None
+            objective = self._make_objective(n_identities, network.embedding_dim).float()
+        # a frozen network sees every face once, and the head learns from the vectors
+        frozen = trainable == "none"
+        module = torch.nn.Identity() if frozen else network.module
+        fetch = self._make_fetch(network, learnt, device, frozen)
         options = Options(
             max_epochs=self.max_epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            augmentation=augmentation,
+            # plain floats, since checkpoints hold what the optimiser was given
+            learning_rate=float(self.learning_rate),
+            weight_decay=float(self.weight_decay),
+            augmentation=None if frozen else self._choose_augmentation(network),
             chunk_size=self.chunk_size,
             precision=_choose_precision(self.precision, device),
             device=device,
@@ -283,7 +286,8 @@ class NetworkMixin(CallbackSupportMixin):
         )
         validate = None
         if held_out is not None:
-            validate = self._make_validation(network, held_out, objective, device)
+            fetch_held_out = self._make_fetch(network, held_out, device, frozen)
+            validate = self._make_validation(module, fetch_held_out, held_out.identities, objective)
         trainer = Trainer(module, objective, sampler, fetch, options, validate)
         if continues:
             earlier = _to_tensors(self.training_state_)
@@ -336,19 +340,24 @@ class NetworkMixin(CallbackSupportMixin):
         left, right, same = faces.pairs.T
         return PairSampler(left, right, same.astype(bool), n_people * n_images // 2, seed)
 
+    def _make_fetch(
+        self, network: Network, faces: TrainingSet, device: torch.device, frozen: bool
+    ) -> Fetch:
+        """Return what hands out faces as the input of the network, or of a head as its output."""
+        fetch = FaceCache(network, faces, device)
+        if not frozen:
+            return fetch
+        module, n_faces = network.module.to(device), len(faces.places)
+        return torch.from_numpy(_embed_all(module, fetch, n_faces, self.batch_size)).__getitem__
+
     def _make_validation(
-        self,
-        network: Network,
-        held_out: TrainingSet,
-        objective: torch.nn.Module,
-        device: torch.device,
+        self, module: torch.nn.Module, fetch: Fetch, identities: np.ndarray, objective: Any
     ) -> Any:
         """Return what measures the network on people that it is not trained on."""
-        fetch = FaceCache(network, held_out, device)
-        pairs = validation_pairs(held_out.identities)
+        pairs = validation_pairs(identities)
 
         def validate() -> dict[str, float]:
-            vectors = _embed_all(network.module, fetch, self.batch_size)
+            vectors = _embed_all(module, fetch, len(identities), self.batch_size)
             left, right = vectors[pairs.indices].swapaxes(0, 1)
             scores = self._score_pairs(left, right, objective)
             with warnings.catch_warnings():
@@ -365,7 +374,7 @@ class NetworkMixin(CallbackSupportMixin):
         digest = hashlib.sha256(f"skface {__version__} {type(self).__name__} {seed}".encode())
         for name, value in sorted(self.get_params(deep=False).items()):
             if name not in _IRRELEVANT_PARAMETERS:
-                digest.update(f"{name}={_describe(value)}".encode())
+                digest.update(f"{name}={_describe(name, value)}".encode())
         for name, array in network.state().items():
             digest.update(f"{name}{array.shape}".encode() + array.tobytes())
         for part in (faces.identities, faces.pairs):
@@ -393,7 +402,7 @@ class NetworkMixin(CallbackSupportMixin):
 def _check_same_classes(objective: torch.nn.Module, earlier: dict[str, torch.Tensor]) -> None:
     """Refuse to go on with class weights of other people."""
     for name, tensor in objective.state_dict().items():
-        if tensor.shape != earlier[name].shape:
+        if name in earlier and tensor.shape != earlier[name].shape:
             raise ValueError(
                 f"warm_start=True goes on with a loss that holds {name} of shape "
                 f"{tuple(earlier[name].shape)}, but this fit needs {tuple(tensor.shape)}: it has "
@@ -401,13 +410,12 @@ def _check_same_classes(objective: torch.nn.Module, earlier: dict[str, torch.Ten
             )
 
 
-def _embed_all(module: torch.nn.Module, fetch: FaceCache, batch_size: int) -> np.ndarray:
-    """Embed every face that `fetch` has, as unit vectors."""
-    starts = range(0, len(fetch), batch_size)
+def _embed_all(module: torch.nn.Module, fetch: Fetch, n_faces: int, batch_size: int) -> np.ndarray:
+    """Embed all faces that `fetch` hands out, as unit vectors."""
     with torch.inference_mode():
         parts = [
-            embed(module, fetch(np.arange(start, min(start + batch_size, len(fetch)))))
-            for start in starts
+            embed(module, fetch(np.arange(start, min(start + batch_size, n_faces))))
+            for start in range(0, n_faces, batch_size)
         ]
     return torch.cat(parts).cpu().numpy()
 
@@ -426,9 +434,11 @@ def _as_table(history: list[dict[str, float]]) -> dict[str, np.ndarray]:
 
 
 def _to_arrays(state: Any) -> Any:
-    """Replace the tensors in nested containers by arrays."""
+    """Replace the tensors in nested containers and modules by arrays."""
     if isinstance(state, torch.Tensor):
         return state.detach().cpu().numpy().copy()
+    if isinstance(state, torch.nn.Module):
+        return type(state), _to_arrays(vars(state))
     if isinstance(state, dict):
         return {name: _to_arrays(value) for name, value in state.items()}
     if isinstance(state, list | tuple):
@@ -447,10 +457,14 @@ def _to_tensors(state: Any) -> Any:
     return state
 
 
-def _describe(value: Any) -> str:
+def _describe(name: str, value: Any) -> str:
     """Describe a parameter in the same way in every process."""
-    if isinstance(value, torch.nn.Module):
-        return f"{value!r}{joblib.hash(_to_arrays(value.state_dict()))}"
-    if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    return repr(value)
+    if not callable(value):
+        return repr(value)
+    try:
+        return joblib.hash(_to_arrays(value))  # the hash of a tensor does not last
+    except (pickle.PicklingError, TypeError) as error:
+        raise ValueError(
+            f"{name}={value!r} cannot be told from others by a later process, which "
+            "checkpoint_dir needs: pass a named function of a module."
+        ) from error

@@ -1,5 +1,6 @@
 """The network behind an estimator: chosen by name, built, loaded, and run on faces."""
 
+import copy
 import os
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -182,7 +183,8 @@ def build_network(
     spec = None if callable(backbone) else get_backbone(backbone)
     with private_global_rng(seed):
         if spec is None:
-            module = backbone()
+            # a callable may return one network again and again, such as a pretrained one
+            module = copy.deepcopy(backbone())
         else:
             width = spec.embedding_dim if embedding_dim is None else embedding_dim
             module = spec.build(width, input_shape)
@@ -198,7 +200,8 @@ def build_network(
         preprocessing = None
     else:
         preprocessing = Preprocessing(input_shape[1:], spec.color, spec.mean, spec.std)
-    network = Network(backbone, input_shape, preprocessing, 0, module.eval())
+    # faces come in single precision, whatever the default of torch is set to
+    network = Network(backbone, input_shape, preprocessing, 0, module.float().eval())
     return replace(network, embedding_dim=_measure_dim(network))
 
 
@@ -206,14 +209,27 @@ def choose_device(device: str) -> torch.device:
     """Return the device that `device` names, or the best there is for "auto".
 
     Of several GPUs, a process that `torchrun` started gets its own.
+
+    Raises
+    ------
+    ValueError
+        If `device` names no device, or none that is there.
     """
     if device != "auto":
         try:
-            return torch.device(device)
-        except RuntimeError as error:
+            chosen = torch.device(device)
+        except (RuntimeError, TypeError) as error:
             raise ValueError(
                 f"device={device!r} is not a device of torch, such as 'cpu', 'cuda' or 'auto'."
             ) from error
+        if (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()) or (
+            chosen.type == "mps" and not torch.backends.mps.is_available()
+        ):
+            raise ValueError(
+                f"device={device!r} is not on this machine, or this build of torch cannot use it; "
+                "'auto' takes the best there is."
+            )
+        return chosen
     if torch.cuda.is_available():
         return torch.device("cuda", local_rank() % torch.cuda.device_count())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -224,7 +240,8 @@ def _measure_dim(network: Network) -> int:
         (tensor.device for tensor in network.module.state_dict().values()), torch.device("cpu")
     )
     with torch.inference_mode():
-        out = network.module(torch.zeros(1, *network.input_shape, device=device))
+        face = torch.zeros(1, *network.input_shape, dtype=torch.float32, device=device)
+        out = network.module(face)
     if out.ndim != 2:
         raise ValueError(
             f"backbone={network.backbone!r} returned shape {tuple(out.shape)} for one face; "

@@ -57,7 +57,7 @@ class TrainingSet:
         Raises
         ------
         ValueError
-            If too few people are left to train on.
+            If too few people, or pairs of one kind only, are left to train on.
         """
         counts = np.bincount(self.identities)
         people = np.flatnonzero(counts >= 2)
@@ -70,7 +70,15 @@ class TrainingSet:
             )
         held_out = np.random.default_rng(seed).choice(people, n_held_out, replace=False)
         chosen = np.isin(self.identities, held_out)
-        return self.keep(~chosen), self.keep(chosen)
+        learnt = self.keep(~chosen)
+        if learnt.pairs is not None and len(np.unique(learnt.pairs[:, 2])) < 2:
+            raise ValueError(
+                f"early_stopping=True holds {n_held_out} people out (validation_fraction="
+                f"{fraction!r}), which leaves {len(learnt.pairs)} of the {len(self.pairs)} pairs "
+                "to train on, and not both of same and of different people. Set "
+                "early_stopping=False, or add pairs."
+            )
+        return learnt, self.keep(chosen)
 
 
 def collect_faces(rows: Rows, y: Any, *, want_pairs: bool, want_identities: bool) -> TrainingSet:
@@ -147,9 +155,6 @@ class FaceCache:
             if np.prod(shape, dtype=np.int64) <= _MOST_CACHED_BYTES:
                 self._pixels = np.empty(shape, dtype=np.uint8)
                 self._is_known = np.zeros(len(faces.places), dtype=bool)
-
-    def __len__(self) -> int:
-        return len(self.faces.places)
 
     def __call__(self, rows: np.ndarray) -> torch.Tensor:
         return self._inputs(rows).contiguous(memory_format=self._layout)

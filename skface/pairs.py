@@ -27,12 +27,18 @@ def distinct_images(images: ImageSequence) -> tuple[np.ndarray, np.ndarray]:
     inverse : ndarray of shape (len(images),)
         For every image its place in `first`, so that ``values[inverse]`` regroups values that were
         computed once per distinct image.
+
+    Notes
+    -----
+    Faces that an earlier step did not find count as different ones.
     """
     places: dict[Any, int] = {}
     first = []
     inverse = np.empty(len(images), dtype=np.intp)
     for i in range(len(images)):
-        place = places.setdefault(images.key(i), len(first))
+        # two faces that were not found are equal, but need not be of one photo
+        key = ("missing", i) if images.is_missing(i) else images.key(i)
+        place = places.setdefault(key, len(first))
         if place == len(first):
             first.append(i)
         inverse[i] = place

@@ -71,16 +71,17 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
     n_iter_no_change : int, default=10
         Epochs without improvement to wait for. Only used if `early_stopping` is True.
     warm_start : bool, default=False
-        Whether `fit` goes on with the network and the optimiser of the last `fit`, for
-        `max_epochs` more.
+        Whether `fit` goes on with the network of the last `fit` for `max_epochs` more, and with
+        the state of its optimiser if the same parts are trained.
     checkpoint_dir : str or path, default=None
         Folder in which `fit` saves its state after every epoch. The same `fit` on the same faces,
         after its process was killed, goes on from there and ends at the same network. Every
         combination of parameters and faces has a file of its own, so a grid search may share the
-        folder. Needs an int as `random_state`. Files stay until you remove them.
+        folder. Needs an int as `random_state`. A function that you pass is known by its name: it
+        needs one, and if you change its code, remove the files, which stay until you do.
     chunk_size : int, default=256
-        Faces of a training batch that go through the network at a time. Larger batches take twice
-        the computation, and the memory of a chunk; batch normalisation sees one chunk.
+        Faces of a training batch that go through the network at a time, at least 3. Larger batches
+        take twice the computation, and the memory of a chunk; batch normalisation sees one chunk.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training; "auto" means bfloat16 on a GPU that has it. Embeddings are computed
         in float32.

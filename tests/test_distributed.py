@@ -12,6 +12,7 @@ from skface.nn.distributed import Team, frozen_statistics, join_team
 
 TRAIN = """
 import sys
+import warnings
 import numpy as np
 import torch
 from torch import nn
@@ -33,6 +34,7 @@ def normed():
     )
 
 
+warnings.simplefilter("error")
 faces = make_faces(7, 5, image_size=32, random_state=0)
 pairs = make_pairs(faces.target, random_state=0)
 common = {"weights": None, "n_identities_per_batch": 5, "n_images_per_identity": 3}

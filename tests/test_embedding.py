@@ -180,6 +180,16 @@ def test_any_callable_may_build_the_network(faces):
         FaceNetEmbedder(tiny_network, None, embedding_dim=4).fit(faces.data, faces.target)
 
 
+def test_a_callable_that_returns_one_network_again_and_again_shares_no_weights(faces):
+    own = tiny_network()
+    before = own[-1].weight.detach().clone()
+    first = FaceNetEmbedder(lambda: own, None, max_epochs=1, random_state=0)
+    expected = first.fit(faces.data, faces.target).transform(faces.data)
+    FaceNetEmbedder(lambda: own, None, max_epochs=1, random_state=1).fit(faces.data, faces.target)
+    np.testing.assert_array_equal(first.transform(faces.data), expected)
+    assert torch.equal(own[-1].weight, before)
+
+
 def test_flip_averages_the_mirror_image(trained, faces):
     flipped = clone(trained).set_params(flip=True).fit(faces.data, faces.target)
     both = trained.transform(faces.data) + trained.transform(faces.data[:, :, ::-1])

@@ -1,6 +1,8 @@
 """What fitting a network offers: losses, frozen parts, validation, checkpoints, warm starts."""
 
 import dataclasses
+import errno
+import functools
 import pickle
 import re
 import subprocess
@@ -27,6 +29,7 @@ from skface import (
     make_faces,
     make_pairs,
 )
+from skface._fitting import NetworkMixin
 from skface._training_set import FaceCache
 from skface.nn.augment import Augmentation
 
@@ -134,6 +137,29 @@ def test_any_callable_is_a_loss(faces):
         tiny(loss=no_tensor).fit(faces.data, faces.target)
 
 
+def not_a_number(embeddings, labels):
+    return embeddings.sum() * float("nan")
+
+
+def no_slope(embeddings, labels):
+    return (embeddings - embeddings.detach()).square().sum().sqrt()
+
+
+@pytest.mark.parametrize("loss", [not_a_number, no_slope])
+def test_a_loss_that_is_no_number_ends_training_at_once(loss, faces):
+    # in the only step there is, after which no embedding would tell
+    embedder = tiny(loss=loss, max_epochs=1, n_identities_per_batch=10)
+    with pytest.raises(FloatingPointError, match=r"epoch 1: .*loss.*learning_rate=0\.001"):
+        embedder.fit(faces.data, faces.target)
+    assert not hasattr(embedder, "weights_")
+
+
+def test_weights_that_overflow_in_the_last_step_are_an_error(faces):
+    embedder = tiny(max_epochs=1, n_identities_per_batch=10, learning_rate=1e38)
+    with pytest.raises(FloatingPointError, match=r"epoch 1: weights.*learning_rate=1e\+38"):
+        embedder.fit(faces.data, faces.target)
+
+
 def test_history_is_a_table(faces):
     table = pandas.DataFrame(tiny(max_epochs=3).fit(faces.data, faces.target).history_)
     assert table["epoch"].tolist() == [1, 2, 3]
@@ -147,6 +173,41 @@ def test_history_is_a_table(faces):
         "learning_rate",
     ]
     assert table.notna().all(axis=None)
+
+
+def normed_network():
+    return nn.Sequential(tiny_network(), nn.BatchNorm1d(16))
+
+
+@pytest.mark.parametrize("n_images", [2, 3, 4])
+def test_no_chunk_is_a_single_face_which_has_no_variance(n_images, faces):
+    some = np.arange(40) % 4 < n_images
+    embedder = FaceNetEmbedder(
+        normed_network, None, chunk_size=3, n_identities_per_batch=5, max_epochs=1,
+        n_images_per_identity=n_images, random_state=0,
+    )  # fmt: skip
+    assert embedder.fit(faces.data[some], faces.target[some]).history_["epoch"].tolist() == [1]
+
+
+# --- faces that an earlier step did not find ------------------------------------------------------
+
+
+def test_missing_faces_make_no_one_of_two_people(faces, monkeypatch):
+    # rows 0 and 1 are of two people, and the second photo of each was not found
+    X = faces.data[[[0, 1], [4, 5], [0, 2], [4, 6], [0, 4], [1, 5]]] / np.float32(255)
+    X[:2, 1] = np.nan
+    X[5] = np.nan
+    seen = []
+    monkeypatch.setattr(
+        FaceNetEmbedder,
+        "_make_sampler",
+        lambda self, learnt, seed: (
+            seen.append(learnt.identities) or NetworkMixin._make_sampler(self, learnt, seed)
+        ),
+    )
+    tiny().fit(X, [1, 1, 1, 1, 0, 1])
+    left, right = np.triu_indices(4, 1)
+    assert (seen[0][left] == seen[0][right]).sum() == 2
 
 
 # --- what is trained ------------------------------------------------------------------------------
@@ -221,6 +282,18 @@ def test_early_stopping_keeps_the_best_epoch(kind, rows, faces, pairs):
     assert ((history["validation_tar"] >= 0) & (history["validation_tar"] <= 1)).all()
 
 
+def test_early_stopping_keeps_the_head_of_the_best_epoch_as_well(faces):
+    params = {"max_epochs": 30, "learning_rate": 0.05, "early_stopping": True}
+    params |= {"validation_fraction": 0.4, "n_iter_no_change": 3}
+    best = tiny(SiameseVerifier, **params).fit(faces.data, faces.target)
+    assert 0 < best.best_epoch_ < len(best.history_["epoch"])
+    until_then = tiny(SiameseVerifier, **params).set_callbacks(StopAfter(best.best_epoch_))
+    until_then.fit(faces.data, faces.target)
+    np.testing.assert_array_equal(weights_of(best), weights_of(until_then))
+    np.testing.assert_array_equal(best.coef_, until_then.coef_)
+    assert best.intercept_ == until_then.intercept_
+
+
 def test_people_held_out_are_not_learnt_from(faces, monkeypatch):
     seen = []
     call = FaceCache.__call__
@@ -244,6 +317,12 @@ def test_validation_that_leaves_nobody_to_train_on_is_refused(faces):
     few = faces.target < 3
     with pytest.raises(ValueError, match=r"holds 2 people .*of the 3 there are"):
         tiny(early_stopping=True).fit(faces.data[few], faces.target[few])
+
+
+def test_validation_that_leaves_pairs_of_one_kind_is_refused(faces):
+    X = faces.data[[[0, 1], [4, 5], [8, 9], [12, 13], [0, 4], [8, 12]]]
+    with pytest.raises(ValueError, match="early_stopping=True holds 2 people .*2 of the 6 pairs"):
+        tiny(SiameseVerifier, early_stopping=True).fit(X, [1, 1, 1, 1, 0, 0])
 
 
 # --- warm starts and checkpoints ------------------------------------------------------------------
@@ -275,6 +354,42 @@ def test_warm_start_needs_the_same_network_and_people(faces):
     softmax = tiny(loss="arcface", warm_start=True).fit(faces.data, faces.target)
     with pytest.raises(ValueError, match=r"\(10, 16\), but .*\(4, 16\).*warm_start=False"):
         softmax.fit(faces.data[few], faces.target[few])
+
+
+def deep_network():
+    return nn.Sequential(tiny_network(), nn.ReLU(), nn.Linear(16, 16))
+
+
+@pytest.mark.parametrize("kind", [FaceNetEmbedder, SiameseVerifier])
+def test_a_warm_start_may_train_other_parts(kind, faces):
+    frozen = kind(
+        deep_network, None, trainable="head", max_epochs=1, warm_start=True, random_state=0
+    ).fit(faces.data, faces.target)
+    # nothing is learnt, so that only what goes on is seen
+    thawed = clone_with(frozen, trainable="all", learning_rate=1e-30)
+    thawed.fit(faces.data, faces.target)
+    assert thawed.history_["epoch"].tolist() == [1, 2]
+    np.testing.assert_array_equal(weights_of(thawed), weights_of(frozen))
+    if kind is SiameseVerifier:
+        np.testing.assert_array_equal(thawed.coef_, frozen.coef_)
+    before = weights_of(thawed)
+    thawed.set_params(learning_rate=1e-2).fit(faces.data, faces.target)
+    assert (weights_of(thawed) != before).mean() > 0.9
+
+
+def test_a_warm_start_may_change_the_loss(faces):
+    embedder = tiny(warm_start=True)
+    for i, loss in enumerate(["triplet", "arcface", "cosface", spread, "triplet"]):
+        embedder.set_params(loss=loss).fit(faces.data, faces.target)
+        assert len(embedder.history_["epoch"]) == 2 * (i + 1)
+
+
+def test_a_warm_start_takes_the_weight_decay_of_now(faces):
+    embedder = tiny(warm_start=True, learning_rate=1e-2, weight_decay=0.0, augment=False)
+    embedder.fit(faces.data, faces.target)
+    decayed = clone_with(embedder, weight_decay=50.0).fit(faces.data, faces.target)
+    embedder.fit(faces.data, faces.target)
+    assert np.abs(weights_of(decayed)).mean() < 0.8 * np.abs(weights_of(embedder)).mean()
 
 
 def clone_with(embedder, **params):
@@ -309,6 +424,17 @@ KILLED = textwrap.dedent(
 )
 
 
+DESCRIBE = """
+import torch
+from skface._fitting import _describe
+from skface.nn.losses import MarginSoftmax
+
+torch.manual_seed(0)
+described = _describe("loss", MarginSoftmax(10, 16, kind="arcface"))
+print(described)
+"""
+
+
 def test_a_killed_run_resumes_to_the_same_network(faces, tmp_path):
     def run(n_epochs):
         command = [sys.executable, "-c", KILLED, tmp_path / "runs", str(n_epochs), tmp_path / "out"]
@@ -341,6 +467,81 @@ def test_checkpoints_of_other_runs_are_not_taken(faces, tmp_path, monkeypatch):
     np.testing.assert_array_equal(weights_of(again), weights_of(first))
 
 
+class Repulsion(nn.Module):
+    """A loss with settings that neither its repr nor its state dict shows."""
+
+    def __init__(self, exponent):
+        super().__init__()
+        self.exponent = exponent
+        self.register_buffer("scale", torch.ones(1))
+
+    def forward(self, embeddings, labels):
+        return -self.scale[0] * torch.pdist(embeddings).pow(self.exponent).mean()
+
+
+def repel(embeddings, labels, exponent=1.0):
+    return Repulsion(exponent)(embeddings, labels)
+
+
+def test_checkpoints_tell_losses_apart(faces, tmp_path):
+    losses = [Repulsion(1.0), Repulsion(2.0), repel, functools.partial(repel, exponent=2.0)]
+    backbones = [tiny_network, functools.partial(tiny_network)]
+    for loss in losses:
+        for backbone in backbones:
+            FaceNetEmbedder(
+                backbone, None, loss=loss, max_epochs=1, checkpoint_dir=tmp_path, random_state=0
+            ).fit(faces.data, faces.target)
+    assert len(list(tmp_path.iterdir())) == len(losses) * len(backbones)
+
+
+def test_a_loss_with_tensors_is_described_alike_by_another_process():
+    output = subprocess.run(
+        [sys.executable, "-c", DESCRIBE], check=True, capture_output=True, text=True
+    ).stdout
+    scope = {}
+    exec(DESCRIBE, scope)
+    assert output.strip() == scope["described"]
+
+
+def test_checkpoints_refuse_functions_without_a_name(faces, tmp_path):
+    with pytest.raises(ValueError, match=r"loss=.*lambda.*named function"):
+        tiny(loss=lambda e, y: e.sum(), checkpoint_dir=tmp_path).fit(faces.data, faces.target)
+
+
+def test_numbers_of_numpy_do_not_spoil_a_checkpoint(faces, tmp_path):
+    params = {"learning_rate": np.float64(1e-3), "weight_decay": np.float64(1e-4)}
+    embedder = tiny(checkpoint_dir=tmp_path, max_epochs=np.int64(2), **params)
+    before = weights_of(embedder.fit(faces.data, faces.target))
+    np.testing.assert_array_equal(weights_of(embedder.fit(faces.data, faces.target)), before)
+
+
+def test_a_folder_of_checkpoints_that_cannot_be_is_refused_before_training(
+    faces, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("skface.nn.training.Trainer._run_step", None)
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(FileExistsError, match="file"):
+        tiny(checkpoint_dir=tmp_path / "file").fit(faces.data, faces.target)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=r"checkpoints.*cannot be written to"):
+        tiny(checkpoint_dir=tmp_path / "checkpoints").fit(faces.data, faces.target)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_else(faces, tmp_path, monkeypatch):
+    def fill(state, file):
+        file.write(b"half of a checkpoint")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    embedder = tiny(checkpoint_dir=tmp_path).set_callbacks(StopAfter(1))
+    embedder.fit(faces.data, faces.target)
+    (path,) = tmp_path.iterdir()
+    saved = path.read_bytes()
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(OSError, match="No space left"):
+        tiny(checkpoint_dir=tmp_path).fit(faces.data, faces.target)
+    assert [other.read_bytes() for other in tmp_path.iterdir()] == [saved]
+
+
 def test_checkpoints_need_a_seed_and_a_readable_file(faces, tmp_path):
     with pytest.raises(ValueError, match="random_state to be an int"):
         tiny(checkpoint_dir=tmp_path, random_state=None).fit(faces.data, faces.target)
@@ -364,6 +565,25 @@ def test_a_fit_that_fails_leaves_the_fitted_state_alone(faces, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         embedder.fit(faces.data[:20], faces.target[:20])
     assert pickle.dumps(vars(embedder)) == before
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_the_caller_switched_off_do_not_matter(off, faces):
+    with off():
+        embedder = tiny(loss="arcface").fit(faces.data, faces.target)
+        assert not torch.is_grad_enabled()
+    expected = tiny(loss="arcface").fit(faces.data, faces.target)
+    np.testing.assert_array_equal(weights_of(embedder), weights_of(expected))
+
+
+@pytest.mark.parametrize("kind", [FaceNetEmbedder, SiameseVerifier])
+def test_double_precision_as_the_default_of_torch_does_not_matter(kind, faces):
+    torch.set_default_dtype(torch.float64)
+    try:
+        estimator = tiny(kind, early_stopping=True).fit(faces.data, faces.target)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert weights_of(estimator).dtype == np.float32
 
 
 # --- pipelines and searches -----------------------------------------------------------------------
@@ -504,11 +724,14 @@ def test_registered_backbones_are_trained_channels_last_on_a_cpu(faces, monkeypa
         ({"precision": "float16"}, ValueError, "precision='float16'"),
         ({"validation_fraction": 1.0}, ValueError, r"validation_fraction == 1\.0"),
         ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change == 0"),
-        ({"chunk_size": 1}, ValueError, "chunk_size == 1"),
+        ({"chunk_size": 2}, ValueError, "chunk_size == 2"),
         ({"weight_decay": -1.0}, ValueError, r"weight_decay == -1\.0"),
         ({"checkpoint_dir": 3}, TypeError, "checkpoint_dir=3"),
         ({"early_stopping": "yes"}, TypeError, "early_stopping"),
         ({"augment": None}, TypeError, "augment"),
+        ({"device": "abacus"}, ValueError, "device='abacus'"),
+        ({"device": None}, ValueError, "device=None"),
+        ({"device": "cuda:99"}, ValueError, "device='cuda:99'.*'auto'"),
         ({"loss": "arcface", "margin": 3.0}, ValueError, r"margin=3\.0"),
     ],
 )

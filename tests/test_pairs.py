@@ -19,6 +19,14 @@ def test_distinct_images_regroup_to_all():
     np.testing.assert_array_equal(np.stack([images[i] for i in first])[inverse], distinct[slots])
 
 
+def test_faces_that_were_not_found_are_not_one_image():
+    images = np.full((2, 2, 4, 4, 3), np.nan, dtype=np.float32)
+    images[0, 0] = images[1, 0] = 0.5
+    first, inverse = distinct_images(check_images(images).images)
+    assert first.tolist() == [0, 1, 3]
+    assert inverse.tolist() == [0, 1, 0, 2]
+
+
 def test_identities_are_what_positive_pairs_connect():
     left = np.array([0, 1, 3, 0, 5])
     right = np.array([1, 2, 4, 3, 0])

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
@@ -18,6 +19,7 @@ from skface import (
     make_faces,
     make_pairs,
 )
+from skface._training_set import FaceCache
 
 RETAIL = "face-reidentification-retail-0095"
 
@@ -136,17 +138,14 @@ def test_frozen_weights_train_the_head_alone(skface_home, faces, pairs):
     assert roc_auc_score(pairs.target, verifier.decision_function(pairs.data)) > 0.8
 
 
-def test_a_frozen_network_embeds_each_face_once(faces, tmp_path):
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_frozen_network_embeds_each_face_once(early_stopping, faces, tmp_path):
     donor = SiameseEmbedder(weights=None, max_epochs=1, random_state=0)
     donor.fit(faces.data, faces.target)
-    np.savez(tmp_path / "x.npz")  # a place for the weights
-    import torch
-
     torch.save({n: torch.from_numpy(v) for n, v in donor.weights_.items()}, tmp_path / "w.pt")
     verifier = SiameseVerifier("small-resnet", tmp_path / "w.pt", max_epochs=3, random_state=0)
+    verifier.set_params(early_stopping=early_stopping)
     sizes = []
-    from skface._training_set import FaceCache
-
     call = FaceCache.__call__
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

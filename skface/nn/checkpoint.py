@@ -19,6 +19,11 @@ class Checkpoint:
         Hexadecimal digest of everything that the run depends on. It names the file, so that runs
         with other options or data never meet, as in a grid search.
 
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written to.
+
     Examples
     --------
     >>> import tempfile
@@ -30,6 +35,10 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike, fingerprint: str) -> None:
+        # before training, not after its first epoch
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"The folder of checkpoints {folder} cannot be written to.")
         self.path = Path(folder) / f"{fingerprint}.pt"
 
     def load(self) -> Any:
@@ -57,7 +66,6 @@ class Checkpoint:
         state : dict
             Nested dicts and lists of tensors, numbers and strings.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self.path.parent, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:

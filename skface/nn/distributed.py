@@ -3,6 +3,7 @@
 import atexit
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -161,17 +161,36 @@ def _normalize_globally(layer: _BatchNorm, images: Tensor) -> Tensor:
     shape = [1, -1] + [1] * (images.ndim - 2)
     values = images.float()
     own_count = values.new_full((1,), values.numel() / values.shape[1])
-    sums = all_reduce(torch.cat([values.sum(axes), own_count]))
+    sums = _Total.apply(torch.cat([values.sum(axes), own_count]))
     count = sums[-1].detach()
     mean = sums[:-1] / count
     # a second pass: the difference of two large sums would lose the variance
     centred = values - mean.view(shape)
-    variance = all_reduce(centred.square().sum(axes)) / count
+    variance = _Total.apply(centred.square().sum(axes)) / count
     _track(layer, mean.detach(), variance.detach() * count / (count - 1))
     normed = centred * torch.rsqrt(variance + layer.eps).view(shape)
     if layer.affine:
         normed = normed * layer.weight.view(shape) + layer.bias.view(shape)
     return normed.to(images.dtype)
+
+
+class _Total(torch.autograd.Function):
+    """Sum over the processes; each of them has a share in the loss of all, and so in its gradient.
+
+    ``torch.distributed.nn`` has one, which is deprecated from torch 2.13 on.
+    """
+
+    @staticmethod
+    def forward(ctx, own):
+        total = own.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient):
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
 
 
 def _track(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
@@ -223,8 +242,11 @@ def in_one_team(module: nn.Module, team: Team) -> Callable[[Tensor], Tensor]:
     """
     if team.size == 1 or not any(p.requires_grad for p in module.parameters()):
         return module
-    # running statistics need no broadcast: `global_batch_norm` keeps them equal
-    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        # torch 2.13 has another name for the option, which torch 2.6 lacks
+        warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+        # running statistics need no broadcast: `global_batch_norm` keeps them equal
+        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
 
 def exchange_gradients(network: Callable[[Tensor], Tensor], now: bool) -> AbstractContextManager:

@@ -168,8 +168,8 @@ class Trainer:
     validate : callable, default=None
         Returns measures of the network, in evaluation mode, among them "validation_eer" (smaller is
         better) and "validation_tar" (larger is better, where the former is equal). After
-        training, the network is that of the best epoch; if no epoch was as good as the start, it
-        is as it was.
+        training, network and objective are those of the best epoch; if no epoch was as good as the
+        start, they are as they were.
 
     Examples
     --------
@@ -202,6 +202,12 @@ class Trainer:
         self.fetch = fetch
         self.options = options
         self.validate = validate
+        self._trained = [
+            f"{owner}.{name}"
+            for owner, part in (("module", module), ("objective", objective))
+            for name, parameter in part.named_parameters()
+            if parameter.requires_grad
+        ]
         self.optimizer = _make_optimizer(module, objective, options)
         # a network without trainable parts is one whose vectors the objective learns from
         self._module_learns = any(p.requires_grad for p in module.parameters())
@@ -261,6 +267,7 @@ class Trainer:
                     break
         if self._best is not None:
             self.module.load_state_dict(self._best["module"])
+            self.objective.load_state_dict(self._best["objective"])
         self.module.eval()
         if self.history:
             self._warn_if_collapsed()
@@ -277,6 +284,7 @@ class Trainer:
             "module": self.module.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "trained": self._trained,
             "history": [dict(record) for record in self.history],
             "first_epoch": self._first_epoch,
             "best": self._best,
@@ -291,28 +299,32 @@ class Trainer:
             What :meth:`state` returned.
         """
         self.module.load_state_dict(state["module"])
-        self._load_learner(state)
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = [dict(record) for record in state["history"]]
         self._first_epoch = state["first_epoch"]
         self._best = state["best"]
 
     def continue_after(self, state: dict[str, Any]) -> None:
         """Train for as many epochs again, with a new schedule, after a run that is complete.
 
-        The optimiser keeps its moments and epochs are counted on. The network is not loaded: it
-        is the one that the trainer was given.
+        Epochs are counted on. An objective of the same parts goes on, and so do the moments of the
+        optimiser if the same parameters are trained. The network is not loaded: it is the one that
+        the trainer was given.
 
         Parameters
         ----------
         state : dict
             What :meth:`state` returned.
         """
-        self._load_learner(state)
-        self._first_epoch = len(self.history)
-
-    def _load_learner(self, state: dict[str, Any]) -> None:
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if state["objective"].keys() == self.objective.state_dict().keys():
+            self.objective.load_state_dict(state["objective"])
+        if state["trained"] == self._trained:
+            # its moments only: what weight decay is asked for may be another now
+            moments = {"state": state["optimizer"]["state"]}
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | moments)
         self.history = [dict(record) for record in state["history"]]
+        self._first_epoch = len(self.history)
 
     def _is_finished(self) -> bool:
         n_epochs = len(self.history) - self._first_epoch
@@ -338,6 +350,9 @@ class Trainer:
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 measured.append(self._run_step(network, batch, generator))
+        # the last step may have done it, which no embedding has shown yet
+        if not all(torch.isfinite(tensor).all() for tensor in self.module.state_dict().values()):
+            raise self._divergence("weights")
         return {"epoch": epoch + 1, **_means(measured), "learning_rate": rate}
 
     def _run_step(
@@ -397,6 +412,8 @@ class Trainer:
         targets = to_device(batch.targets, self.options.device)
         loss, measures = self.objective(embeddings, targets, generator)
         loss.backward()
+        if not (torch.isfinite(loss) & torch.isfinite(embeddings.grad).all()):
+            raise self._divergence("the loss and its gradient")
         # the processes average the gradients of their networks, which are parts of one sum
         gradient = embeddings.grad[team.share(n_rows)] * team.size
         return gradient, {"loss": loss.detach(), **measures}
@@ -416,6 +433,7 @@ class Trainer:
                 "epoch": len(self.history),
                 "score": score,
                 "module": copy.deepcopy(self.module.state_dict()),
+                "objective": copy.deepcopy(self.objective.state_dict()),
             }
 
     def _refuse_non_finite(self, images: Tensor, rows: NDArray[np.intp]) -> None:
@@ -426,8 +444,11 @@ class Trainer:
                 f"{bad.sum()} image(s) of a training batch hold NaN or infinite values, first "
                 f"row(s) {named}. Leave them out of training."
             )
-        raise FloatingPointError(
-            f"Training diverged in epoch {len(self.history) + 1}: embeddings are not finite at "
+        raise self._divergence("embeddings")
+
+    def _divergence(self, of: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"Training diverged in epoch {len(self.history) + 1}: {of} are not finite at "
             f"learning_rate={self.options.learning_rate!r}. Try a tenth of it."
         )
 
