@@ -78,7 +78,7 @@ def load_lfw(folder: Path, seed: int) -> tuple[Bunch, Bunch]:
     people = {Path(path).parent for path in train.data.ravel()}
     photos = np.array([str(path) for person in sorted(people) for path in person.glob("*.jpg")])
     places, slots = np.unique(test.data.ravel(), return_inverse=True)
-    aligner = FaceAligner("arcface-112", face_policy="centre", on_failure="nan").fit(photos[:1])
+    aligner = FaceAligner("arcface-112", face_policy="centre").fit(photos[:1])
     learnt, shown = aligner.transform(photos), aligner.transform(places)
     names = np.array([Path(path).parent.name for path in photos])
     return (
@@ -95,7 +95,7 @@ def methods(name: str, seed: int) -> dict[str, object]:
     recipe = RECIPES[name]
     return {
         "raw pixels": PerFace(FunctionTransformer()),
-        "PCA, 100 components": PerFace(PCA(100, whiten=True, random_state=seed)),
+        "PCA, 100 components": PerFace(PCA(100, whiten=True, svd_solver="randomized", random_state=seed)),
         "the network untrained": FaceNetEmbedder(
             **FROM_SCRATCH,
             trainable="none",
