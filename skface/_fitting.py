@@ -94,6 +94,9 @@ class NetworkMixin(CallbackSupportMixin):
 
         network = self._earlier_network(backbone, rows)
         continues = network is not None
+        if continues and not isinstance(self.random_state, Integral):
+            # other people held out would be people that the network was trained on
+            seed = self.training_state_["seed"]
         if not continues:
             network = build_network(
                 backbone,
@@ -117,7 +120,9 @@ class NetworkMixin(CallbackSupportMixin):
             self.best_epoch_ = None if trainer is None else trainer.best_epoch
             vars(self).pop("training_state_", None)
             if trainer is not None and self.warm_start:
-                self.training_state_ = _to_arrays(trainer.state() | {"module": {}, "best": None})
+                self.training_state_ = _to_arrays(
+                    trainer.state() | {"module": {}, "best": None, "seed": seed}
+                )
 
     def _fitted_attributes(
         self, network: Network, objective: Any, faces: TrainingSet | None

@@ -82,7 +82,8 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         Epochs without improvement to wait for. Only used if `early_stopping` is True.
     warm_start : bool, default=False
         Whether `fit` goes on with the network of the last `fit` for `max_epochs` more, and with
-        the state of its optimiser if the same parts are trained.
+        the state of its optimiser if the same parts are trained. Early stopping holds the same
+        people out if the faces are the same.
     checkpoint_dir : str or path, default=None
         Folder in which `fit` saves its state after every epoch. The same `fit` on the same faces,
         after its process was killed, goes on from there and ends at the same network. Every
@@ -322,7 +323,8 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
         Epochs without improvement to wait for. Only used if `early_stopping` is True.
     warm_start : bool, default=False
         Whether `fit` goes on with the network of the last `fit` for `max_epochs` more, and with
-        the state of its optimiser if the same parts are trained.
+        the state of its optimiser if the same parts are trained. Early stopping holds the same
+        people out if the faces are the same.
     checkpoint_dir : str or path, default=None
         Folder in which `fit` saves its state after every epoch. The same `fit` on the same faces,
         after its process was killed, goes on from there and ends at the same network. Every

@@ -30,7 +30,7 @@ from skface import (
     make_pairs,
 )
 from skface._fitting import NetworkMixin
-from skface._training_set import FaceCache
+from skface._training_set import FaceCache, TrainingSet
 from skface.nn.augment import Augmentation
 
 RETAIL = "face-reidentification-retail-0095"
@@ -390,6 +390,24 @@ def test_a_warm_start_takes_the_weight_decay_of_now(faces):
     decayed = clone_with(embedder, weight_decay=50.0).fit(faces.data, faces.target)
     embedder.fit(faces.data, faces.target)
     assert np.abs(weights_of(decayed)).mean() < 0.8 * np.abs(weights_of(embedder)).mean()
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+def test_a_warm_start_holds_the_same_people_out(random_state, faces, monkeypatch):
+    held_out = []
+    hold_out = TrainingSet.hold_out
+
+    def watch(self, *args):
+        learnt, others = hold_out(self, *args)
+        held_out.append(set(others.places))
+        return learnt, others
+
+    monkeypatch.setattr(TrainingSet, "hold_out", watch)
+    embedder = tiny(warm_start=True, early_stopping=True, random_state=random_state)
+    embedder.set_params(validation_fraction=0.5)
+    for _ in range(3):
+        embedder = clone_with(embedder.fit(faces.data, faces.target))
+    assert held_out[0] == held_out[1] == held_out[2]
 
 
 def clone_with(embedder, **params):
