@@ -15,6 +15,7 @@ from skface.pairs import check_same, identities_from_pairs, make_pairs, row_imag
 
 _MOST_VALIDATION_PAIRS = 50_000  # of each kind: enough to tell epochs apart
 _MOST_CACHED_BYTES = 2**29  # of decoded training faces
+_READ_AT_A_TIME = 64
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def collect_faces(rows: Rows, y: Any, *, want_pairs: bool, want_identities: bool
 class FaceCache:
     """Gives the faces of a training set to the network, as its input.
 
+    All of them are read once at the start, so that a bad file is found before hours of training.
     Decoded pixels are kept, as bytes, if those of all faces fit into half a gigabyte.
 
     Parameters
@@ -154,7 +156,7 @@ class FaceCache:
             shape = (len(faces.places), *network.input_shape[1:], 3)
             if np.prod(shape, dtype=np.int64) <= _MOST_CACHED_BYTES:
                 self._pixels = np.empty(shape, dtype=np.uint8)
-                self._is_known = np.zeros(len(faces.places), dtype=bool)
+        self._read_all()
 
     def __call__(self, rows: np.ndarray) -> torch.Tensor:
         return self._inputs(rows).contiguous(memory_format=self._layout)
@@ -162,13 +164,16 @@ class FaceCache:
     def _inputs(self, rows: np.ndarray) -> torch.Tensor:
         if self._pixels is None:
             return torch.from_numpy(self.network.inputs(self._decode(rows))).to(self.device)
-        unknown = rows[~self._is_known[rows]]
-        if len(unknown):
-            faces = self._decode(unknown)
-            self._pixels[unknown] = [self.network.preprocessing.to_bytes(face) for face in faces]
-            self._is_known[unknown] = True
         pixels = torch.from_numpy(self._pixels[rows])
         return self.network.standardize(pixels.to(self.device, non_blocking=True))
+
+    def _read_all(self) -> None:
+        start = 0
+        for _, faces in iter_batches(self.faces.rows.images, self.faces.places, _READ_AT_A_TIME):
+            if self._pixels is not None:
+                to_bytes = self.network.preprocessing.to_bytes
+                self._pixels[start : start + len(faces)] = [to_bytes(face) for face in faces]
+            start += len(faces)
 
     def _decode(self, rows: np.ndarray) -> list[np.ndarray]:
         images, places = self.faces.rows.images, self.faces.places[rows]

@@ -686,6 +686,19 @@ def test_scoring_monitor_sees_the_network_of_each_epoch(faces, pairs):
 # --- speed ----------------------------------------------------------------------------------------
 
 
+def test_all_photos_that_cannot_be_read_are_named_before_training(faces, tmp_path, monkeypatch):
+    import PIL.Image
+
+    paths = [tmp_path / f"{i}.jpg" for i in range(len(faces.data))]
+    for path, pixels in zip(paths, faces.data, strict=True):
+        PIL.Image.fromarray(pixels).save(path)
+    for i in (3, 30):
+        paths[i].write_text("no photo")
+    monkeypatch.setattr("skface.nn.training.Trainer._run_step", None)
+    with pytest.raises(ValueError, match=re.compile(r"2 of 40 .*3\.jpg.*30\.jpg", re.DOTALL)):
+        tiny(image_shape=(32, 32)).fit(paths, faces.target)
+
+
 def test_training_photos_are_decoded_once(faces, tmp_path, monkeypatch):
     import PIL.Image
 
@@ -705,7 +718,7 @@ def test_training_photos_are_decoded_once(faces, tmp_path, monkeypatch):
     np.testing.assert_array_equal(weights_of(from_paths), weights_of(from_arrays))
     monkeypatch.setattr("skface._training_set._MOST_CACHED_BYTES", 0)
     uncached = tiny(max_epochs=4, image_shape=(32, 32)).fit(paths, faces.target)
-    assert len(decoded) == 5 * len(paths)
+    assert len(decoded) == (1 + 1 + 4) * len(paths)
     np.testing.assert_allclose(weights_of(uncached), weights_of(from_arrays), atol=1e-5)
 
 

@@ -95,7 +95,9 @@ def methods(name: str, seed: int) -> dict[str, object]:
     recipe = RECIPES[name]
     return {
         "raw pixels": PerFace(FunctionTransformer()),
-        "PCA, 100 components": PerFace(PCA(100, whiten=True, svd_solver="randomized", random_state=seed)),
+        "PCA, 100 components": PerFace(
+            PCA(100, whiten=True, svd_solver="randomized", random_state=seed)
+        ),
         "the network untrained": FaceNetEmbedder(
             **FROM_SCRATCH,
             trainable="none",
