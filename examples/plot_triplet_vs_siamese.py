@@ -27,7 +27,7 @@ parser.add_argument("--image-shape", nargs=2, type=int, help="height and width t
 parser.add_argument("--n-photos", type=int, default=60, help="most photos of a person")
 parser.add_argument("--n-test", type=int, default=16, help="people to test on")
 parser.add_argument("--seeds", type=int, default=3, help="repetitions, two or more")
-parser.add_argument("--epochs", type=int, default=20, help="passes over the training faces")
+parser.add_argument("--epochs", type=int, default=18, help="passes over the training faces")
 parser.add_argument("--jobs", type=int, default=-1, help="networks that train side by side")
 options = parser.parse_args()
 
@@ -38,7 +38,7 @@ if options.folder:
     photos, people = faces.data[used], faces.target_names[faces.target[used]].astype(str)
     groups, source = [np.unique(people)] * options.seeds, Path(options.folder).name
 else:
-    faces = make_faces(64 * options.seeds, 8, 32, difficulty=0.3, random_state=0)
+    faces = make_faces(48 * options.seeds, 8, 32, difficulty=0.3, random_state=0)
     photos, people = faces.data, np.array([f"person {i}" for i in faces.target])
     groups, source = np.split(people[::8], options.seeds), "cartoon faces"
 print(f"{source}: {len(groups[0])} people a repetition, of whom {options.n_test} are the test")
