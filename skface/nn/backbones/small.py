@@ -1,6 +1,5 @@
 """A small residual network that a laptop trains from scratch in about a minute."""
 
-import torch
 from torch import nn
 
 from skface.nn.backbones._shapes import check_in_shape
@@ -10,15 +9,12 @@ class SmallResNet(nn.Module):
     """Residual network of three narrow stages for a few hundred images and no accelerator.
 
     The image shrinks 8-fold early on, and the last feature map is averaged over a 4 x 4 grid rather
-    than over the whole image: on aligned faces, where a feature lies tells people apart. Half of
-    the embedding is a linear map of the image itself, shrunk to 14 x 14 pixels: from a few hundred
-    faces, such a glance at shape and shade is learnt more safely than features are, and the two
-    err on different people.
+    than over the whole image: on aligned faces, where a feature lies tells people apart.
 
     Parameters
     ----------
     embedding_dim : int, default=128
-        Width of the embedding, 2 or more.
+        Width of the embedding.
     in_shape : tuple of int (3, H, W), default=(3, 64, 64)
         Shape of one image, 32 pixels or more each way; other sizes from 32 work afterwards too.
 
@@ -38,8 +34,6 @@ class SmallResNet(nn.Module):
     def __init__(self, embedding_dim=128, in_shape=(3, 64, 64)):
         super().__init__()
         check_in_shape(in_shape, minimum=32)
-        if embedding_dim < 2:
-            raise ValueError(f"embedding_dim={embedding_dim} must be 2 or more for this backbone.")
         self.stem = nn.Sequential(
             nn.Conv2d(3, 32, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(32), nn.PReLU(32)
         )
@@ -47,8 +41,7 @@ class SmallResNet(nn.Module):
         self.stage2 = _ResidualBlock(32, 64, stride=2)
         self.stage3 = _ResidualBlock(64, 128)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
-        self.glance = nn.Sequential(nn.AdaptiveAvgPool2d(14), nn.Flatten())
-        self.embedding = _SideBySide(128 * 4 * 4, 3 * 14 * 14, embedding_dim)
+        self.embedding = nn.Linear(128 * 4 * 4, embedding_dim, bias=False)
         self.norm = nn.BatchNorm1d(embedding_dim)
 
     def forward(self, x):
@@ -64,22 +57,9 @@ class SmallResNet(nn.Module):
         Tensor of shape (n, embedding_dim)
             Embeddings, not normalised.
         """
-        features = self.stem(x)
-        for stage in (self.stage1, self.stage2, self.stage3, self.pool):
-            features = stage(features)
-        return self.norm(self.embedding(features, self.glance(x)))
-
-
-class _SideBySide(nn.Module):
-    """Linear maps of two inputs, each of which makes half of the output."""
-
-    def __init__(self, n_first, n_second, n_out):
-        super().__init__()
-        self.first = nn.Linear(n_first, n_out - n_out // 2, bias=False)
-        self.second = nn.Linear(n_second, n_out // 2, bias=False)
-
-    def forward(self, first, second):
-        return torch.cat([self.first(first), self.second(second)], dim=1)
+        for child in self.children():  # registered in the order in which they run
+            x = child(x)
+        return x
 
 
 class _ResidualBlock(nn.Module):
