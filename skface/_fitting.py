@@ -29,7 +29,7 @@ from skface._network import (
     is_flat,
 )
 from skface._training_set import FaceCache, TrainingSet, collect_faces, validation_pairs
-from skface._validation import check_option
+from skface._validation import check_finite, check_option
 from skface._version import __version__
 from skface.base import live
 from skface.images import Rows, check_images, vector_rows
@@ -164,10 +164,8 @@ class NetworkMixin(CallbackSupportMixin):
         for name in ("early_stopping", "warm_start"):
             check_scalar(getattr(self, name), name, (bool, np.bool_))
         choose_device(self.device)
-        check_scalar(
-            self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither"
-        )
-        check_scalar(self.weight_decay, "weight_decay", Real, min_val=0)
+        check_finite(self.learning_rate, "learning_rate")
+        check_finite(self.weight_decay, "weight_decay", boundary="left")
         check_scalar(
             self.validation_fraction,
             "validation_fraction",

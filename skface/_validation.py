@@ -1,9 +1,12 @@
 """Argument checks and error wording that the whole package shares."""
 
+import math
 from collections.abc import Collection, Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_scalar
 
 
 def check_option(value: Any, name: str, options: Collection[str]) -> Any:
@@ -11,6 +14,14 @@ def check_option(value: Any, name: str, options: Collection[str]) -> Any:
     if not isinstance(value, str) or value not in options:
         known = ", ".join(repr(option) for option in options)
         raise ValueError(f"{name}={value!r} is not one of {known}.")
+    return value
+
+
+def check_finite(value: Any, name: str, *, boundary: str = "neither") -> float:
+    """Return `value` if it is a finite number above 0 (or 0, with "left"), else raise."""
+    check_scalar(value, name, Real, min_val=0, include_boundaries=boundary)
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value!r} is not a finite number.")
     return value
 
 

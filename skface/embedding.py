@@ -1,14 +1,13 @@
 """Embedders that hold a network: FaceNet, and the twin of a Siamese network."""
 
 import copy
-from numbers import Real
 
 import numpy as np
 from sklearn.callback import with_callbacks
 from sklearn.utils import check_scalar
 
 from skface._fitting import NetworkMixin
-from skface._validation import check_option
+from skface._validation import check_finite, check_option
 from skface.base import BaseEmbedder
 from skface.nn.losses import MarginSoftmax
 from skface.nn.mining import MINING_STRATEGIES
@@ -256,7 +255,7 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         if not callable(self.loss):
             check_option(self.loss, "loss", _LOSSES)
         check_option(self.mining, "mining", MINING_STRATEGIES)
-        check_scalar(self.margin, "margin", Real, min_val=0, include_boundaries="neither")
+        check_finite(self.margin, "margin")
 
     def _make_objective(self, n_identities, embedding_dim):
         if self.loss == "triplet":
@@ -490,7 +489,7 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
     def _check_params(self):
         super()._check_params()
         check_scalar(self.flip, "flip", (bool, np.bool_))
-        check_scalar(self.margin, "margin", Real, min_val=0, include_boundaries="neither")
+        check_finite(self.margin, "margin")
 
     def _make_objective(self, n_identities, embedding_dim):
         return Contrastive(self.margin)
