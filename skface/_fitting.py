@@ -8,6 +8,7 @@ import hashlib
 import os
 import pickle
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -55,7 +56,7 @@ _IRRELEVANT_PARAMETERS = {
 }
 
 
-class NetworkMixin(CallbackSupportMixin):
+class NetworkMixin(CallbackSupportMixin, ABC):
     """What estimators that train a network share.
 
     A subclass has the parameters of FaceNetEmbedder, but for those of its loss, and implements
@@ -66,9 +67,9 @@ class NetworkMixin(CallbackSupportMixin):
     _learns_from_pairs = False
     _has_head = False  # a head is trained even if the network is frozen
 
+    @abstractmethod
     def _make_objective(self, n_identities: int, embedding_dim: int) -> torch.nn.Module:
         """Return what training minimises, see :mod:`skface.nn.objectives`."""
-        raise NotImplementedError
 
     def _score_pairs(self, left: np.ndarray, right: np.ndarray, objective: Any) -> np.ndarray:
         """Score pairs of unit vectors for validation; larger = more alike."""
