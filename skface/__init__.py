@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from skface import (
         align,
         base,
+        cache,
         compose,
         datasets,
         embedding,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         weights,
     )
     from skface.align import FaceAligner
+    from skface.cache import EmbeddingCache
     from skface.compose import PerFace, make_face_verifier
     from skface.datasets import load_face_folder, load_lfw_pairs, make_faces
     from skface.embedding import FaceNetEmbedder, SiameseEmbedder
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from skface.verification import PairVerifier
 
 __all__ = [
+    "EmbeddingCache",
     "EmbeddingMapDisplay",
     "ErrorTradeoffDisplay",
     "FaceAligner",
@@ -74,6 +77,7 @@ __all__ = [
     "align",
     "audit_leakage",
     "base",
+    "cache",
     "compose",
     "cross_validate_pairs",
     "datasets",
@@ -99,6 +103,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "EmbeddingCache": "cache",
     "EmbeddingMapDisplay": "plotting",
     "ErrorTradeoffDisplay": "plotting",
     "FaceAligner": "align",

@@ -11,6 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -27,7 +28,9 @@ from skface._network import (
     choose_backbone,
     choose_device,
     choose_input_shape,
+    has_known_input,
     is_flat,
+    weights_files,
 )
 from skface._training_set import FaceCache, TrainingSet, collect_faces, validation_pairs
 from skface._validation import check_finite, check_option
@@ -149,6 +152,21 @@ class NetworkMixin(CallbackSupportMixin, ABC):
     def _embed(self, faces: list[np.ndarray]) -> np.ndarray:
         flip = getattr(self, "flip", False)
         return self._network().embed(faces, choose_device(self.device), flip=flip)
+
+    def _value_state(self) -> dict[str, Any]:
+        """Return what the embeddings depend on beside the faces."""
+        names = ("backbone_", "input_shape_", "embedding_dim_", "preprocessing_", "weights_")
+        state = {name: getattr(self, name) for name in (*names, "image_shape")}
+        return state | {"flip": getattr(self, "flip", False), "precision": "float32"}
+
+    def _fit_sources(self) -> tuple[Path, ...] | None:
+        """Name the files that `fit` reads, or return None if it learns from its rows."""
+        trainable = self._choose_trainable(self.weights is not None)
+        if self.weights is None or self._has_head or self.warm_start or trainable != "none":
+            return None
+        if not has_known_input(self.backbone, self.weights, self.image_shape):
+            return None
+        return weights_files(self.weights)
 
     def _choose_trainable(self, has_weights: bool) -> str | int:
         if self.trainable == "auto":

@@ -18,7 +18,7 @@ from skface.images import Rows, iter_batches
 from skface.nn.backbones import BACKBONES, get_backbone, load_retail0095_ir
 from skface.nn.distributed import local_rank
 from skface.nn.rng import private_global_rng
-from skface.weights import REGISTRY, fetch_weights, load_state, weights_info
+from skface.weights import REGISTRY, fetch_weights, load_state, locate_weights, weights_info
 
 State = dict[str, np.ndarray]
 
@@ -131,6 +131,25 @@ def choose_backbone(backbone: Any, weights: Any) -> tuple[Any, State | None]:
 def is_flat(backbone: Any) -> bool:
     """Tell whether a backbone takes feature vectors instead of images."""
     return isinstance(backbone, str) and backbone in BACKBONES and BACKBONES[backbone].flat
+
+
+def weights_files(weights: str | PathLike) -> tuple[Path, ...]:
+    """Name the files that given weights are read from."""
+    if isinstance(weights, str) and weights in REGISTRY:
+        return locate_weights(weights)
+    path = Path(weights)
+    return (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,)
+
+
+def has_known_input(backbone: Any, weights: Any, image_shape: tuple[int, ...] | None) -> bool:
+    """Tell whether the shape of a network's input is known before any rows are."""
+    if is_flat(backbone):
+        return False
+    if backbone is None and isinstance(weights, str) and weights in REGISTRY:
+        backbone = weights_info(weights).backbone
+    spec = BACKBONES.get(backbone) if isinstance(backbone, str) else None
+    is_fixed = spec is not None and spec.input_size is not None
+    return is_fixed or image_shape is not None or Path(weights).suffix == ".xml"
 
 
 def choose_input_shape(

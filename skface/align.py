@@ -20,7 +20,7 @@ from skface._callbacks import fit_as_one_task
 from skface._validation import check_option, name_some
 from skface.images import ImageError, Rows, check_images, is_missing
 from skface.pairs import row_images
-from skface.weights import REGISTRY, fetch_weights, weights_info
+from skface.weights import REGISTRY, fetch_weights, locate_weights, weights_info
 
 
 class Geometry(NamedTuple):
@@ -335,6 +335,19 @@ class FaceAligner(
             The same aligner.
         """
         return self
+
+    def _value_state(self) -> dict[str, Any]:
+        """Return what the crops depend on beside the photos."""
+        names = ("geometry_", "detector_", "face_policy", "min_score", "detection_size")
+        return {name: getattr(self, name) for name in (*names, "on_failure", "image_shape")}
+
+    def _fit_sources(self) -> tuple[Path, ...]:
+        """Name the files that `fit` reads, which learns nothing from its rows."""
+        if callable(self.detector):
+            return ()
+        if isinstance(self.detector, str) and self.detector in REGISTRY:
+            return locate_weights(self.detector)
+        return (Path(self.detector),)
 
     def _check_rows(self, X) -> Rows:
         check_option(self.face_policy, "face_policy", tuple(_POLICIES))

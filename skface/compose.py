@@ -1,20 +1,21 @@
 """PerFace, which applies any transformer to faces of pairs, and make_face_verifier."""
 
-from collections.abc import Iterator
 from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_scalar, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skface._callbacks import fit_task
+from skface._frozen import FittedOnce, fit_sources, steps
 from skface.align import FaceAligner
 from skface.base import RowTransformer
+from skface.cache import as_cache
 from skface.embedding import FaceNetEmbedder
 from skface.images import Rows, check_images, iter_batches, vector_rows
 from skface.onnx import OnnxEmbedder
@@ -23,27 +24,13 @@ from skface.verification import PairVerifier
 from skface.weights import weights_info
 
 
-def _steps(transformer) -> Iterator[BaseEstimator]:
-    """Yield the transformer, or those of a pipeline or union, in turn."""
-    if isinstance(transformer, Pipeline):
-        steps = transformer.steps
-    elif isinstance(transformer, FeatureUnion):
-        steps = transformer.transformer_list
-    else:
-        yield transformer
-        return
-    for _, step in steps:
-        if step is not None and not isinstance(step, str):  # "passthrough" or "drop"
-            yield from _steps(step)
-
-
 def _takes_images(transformer) -> bool:
     """Tell whether a transformer, or the first step of a pipeline, takes images as they are."""
-    return get_tags(next(_steps(transformer))).input_tags.three_d_array
+    return get_tags(next(steps(transformer))).input_tags.three_d_array
 
 
 def _needs_targets(transformer) -> bool:
-    return any(get_tags(step).target_tags.required for step in _steps(transformer))
+    return any(get_tags(step).target_tags.required for step in steps(transformer))
 
 
 def _names_its_features(per_face: "PerFace") -> bool:
@@ -90,10 +77,11 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
     (20, 2, 5)
     """
 
-    def __init__(self, transformer, *, batch_size=256, image_shape=None):
+    def __init__(self, transformer, *, batch_size=256, image_shape=None, cache=None):
         self.transformer = transformer
         self.batch_size = batch_size
         self.image_shape = image_shape
+        self.cache = cache
 
     @with_callbacks
     def fit(self, X, y=None):
@@ -115,15 +103,28 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             The fitted meta-transformer.
         """
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
+        sources = fit_sources(self.transformer)
+        once = None
+        if as_cache(self.cache) is not None and sources is not None:
+            once = FittedOnce(self.transformer, sources)
         with fit_task(self, X, y, max_subtasks=1) as task:
-            faces, targets = self._faces_to_fit(X, y)
+            recalled = None if once is None else once.recall()
+            if recalled is not None:
+                self._check_rows(X)
+                self.transformer_, self.output_shape_ = recalled
+                return self
+            # what learns nothing from faces needs but one
+            rows, chosen, targets = self._rows_to_fit(X, y, None if sources is None else 1)
+            faces = self._faces(rows, chosen)
             self.transformer_ = clone(self.transformer)
             subtask = task.subcontext("fit-transformer")
             with subtask.propagate_callback_context(self.transformer_):
                 subtask.call_on_fit_task_begin(estimator=self, X=faces, y=targets)
                 self.transformer_.fit(faces, targets)
                 subtask.call_on_fit_task_end(estimator=self, X=faces, y=targets)
-            self.output_shape_ = self._transform_faces(faces[:1]).shape[1:]
+            self.output_shape_ = self._transform_images(rows, chosen[:1]).shape[1:]
+            if once is not None:
+                once.keep(self.transformer_, self.output_shape_)
         return self
 
     @available_if(_names_its_features)
@@ -143,32 +144,45 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         check_is_fitted(self)
         return self.transformer_.get_feature_names_out(input_features)
 
-    def _faces_to_fit(self, X, y):
-        """Return the distinct faces that are not missing, and their targets or None."""
-        rows = self._check_rows(X)
+    def _rows_to_fit(self, X, y, n_most):
+        """Return rows, the distinct faces among them that are not missing, and their targets.
+
+        At most `n_most` faces, if that is a number.
+        """
+        rows = self._check_rows(X, check_files=True)
         chosen, inverse = row_images(rows)
         targets = self._targets(rows, y, chosen, inverse)
-        found = _found(rows, chosen)
-        if not found.any():
+        found = np.flatnonzero(_found(rows, chosen))[:n_most]
+        if not len(found):
             raise ValueError("X holds missing faces (NaN) only: there is nothing to fit to.")
-        return self._faces(rows, chosen[found]), None if targets is None else targets[found]
+        return rows, chosen[found], None if targets is None else targets[found]
 
     def _transform_rows(self, rows):
         chosen, inverse = row_images(rows)
         is_found = _found(rows, chosen)
         found = chosen[is_found]
-        parts = [
-            self._transform_faces(self._faces(rows, found[start : start + self.batch_size]))
-            for start in range(0, len(found), self.batch_size)
-        ]
-        values = np.concatenate(parts) if parts else np.empty((0, *self.output_shape_), np.float32)
+        cache = as_cache(self.cache)
+        if not len(found):
+            values = np.empty((0, *self.output_shape_), np.float32)
+        elif cache is None:
+            batches = np.split(found, range(self.batch_size, len(found), self.batch_size))
+            values = np.concatenate([self._transform_images(rows, batch) for batch in batches])
+        else:
+            values = cache.look_up(
+                self.transformer_,
+                rows.images,
+                found,
+                lambda indices: self._transform_images(rows, indices),
+                self.batch_size,
+            )
         if len(found) < len(chosen):
             dtype = np.result_type(values.dtype, np.float32)  # one that can hold NaN
             given, values = values, np.full((len(chosen), *self.output_shape_), np.nan, dtype)
             values[is_found] = given
         return values if rows.arity == 1 else values[inverse]
 
-    def _transform_faces(self, faces):
+    def _transform_images(self, rows: Rows, indices: np.ndarray):
+        faces = self._faces(rows, indices)
         values = self.transformer_.transform(faces)
         values = values.toarray() if issparse(values) else np.asarray(values)
         if len(values) != len(faces):
@@ -178,13 +192,15 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             )
         return values
 
-    def _check_rows(self, X) -> Rows:
+    def _check_rows(self, X, *, check_files=None) -> Rows:
         if not _takes_images(self.transformer) and getattr(X, "ndim", 0) in (2, 3):
             array = np.asarray(X)
             is_pairs = array.ndim == 3 and array.shape[1] == 2
             if array.dtype.kind in "uif" and (array.ndim == 2 or is_pairs):
                 return vector_rows(array)
-        return check_images(X, image_shape=self.image_shape)
+        if check_files is None:
+            check_files = self.cache is None  # which looks at every file itself
+        return check_images(X, image_shape=self.image_shape, check_files=check_files)
 
     def _faces(self, rows: Rows, indices: np.ndarray):
         """Return faces in the form that the transformer takes."""

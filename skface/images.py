@@ -577,10 +577,15 @@ def _check_items(items: list, arity: int, check_files: bool) -> None:
         paths = dict.fromkeys(os.fspath(item) for item in items if _is_path(item))
         missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(paths)} image files do not exist: {', '.join(missing)}. "
-                f"Relative paths start at the working directory."
-            )
+            raise missing_files_error(missing, len(paths))
+
+
+def missing_files_error(missing: list[str], n_files: int) -> FileNotFoundError:
+    """Make the error that names image files which do not exist."""
+    return FileNotFoundError(
+        f"{len(missing)} of {n_files} image files do not exist: {', '.join(missing)}. "
+        "Relative paths start at the working directory."
+    )
 
 
 def iter_batches(

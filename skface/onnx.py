@@ -12,7 +12,7 @@ from sklearn.utils import check_scalar
 from skface._callbacks import fit_as_one_task
 from skface._validation import check_option
 from skface.base import BaseEmbedder, Preprocessing, live
-from skface.weights import REGISTRY, fetch_weights, weights_info
+from skface.weights import REGISTRY, fetch_weights, locate_weights, weights_info
 
 _RUNTIMES = ("onnxruntime", "openvino")
 
@@ -136,6 +136,18 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
         probe = np.zeros((*self.preprocessing_.size, 3), dtype=np.uint8)
         self.embedding_dim_ = self._embed([probe]).shape[1]
         return self
+
+    def _value_state(self):
+        """Return what the embeddings depend on beside the faces."""
+        names = ("model_", "model_data_", "runtime_", "preprocessing_", "flip", "image_shape")
+        return {name: getattr(self, name) for name in names}
+
+    def _fit_sources(self):
+        """Name the files that `fit` reads, which learns nothing from its rows."""
+        if isinstance(self.weights, str) and self.weights in REGISTRY:
+            return locate_weights(self.weights)
+        path = Path(self.weights)
+        return (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,)
 
     def _find_file(self):
         """Return the file, and color, mean and std."""

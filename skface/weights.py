@@ -302,22 +302,35 @@ def fetch_weights(name: str, *, sha256: str | None = None) -> tuple[Path, ...]:
             f"--sha256 ...; then pass the path that this returns as weights, with "
             f"backbone={entry.backbone!r}, after FaceAligner({name!r})."
         )
-    home = _home()
-    if home is not None and any(os.path.lexists(home / file.filename) for file in files):
-        # files that belong together, as .xml and .bin do, are taken from one folder
-        for file in files:
-            problem = _problem(home / file.filename, file)
-            if problem:
-                raise WeightsError(
-                    f"weights={name!r}: {home / file.filename} {problem}. {_advice(file)}"
-                )
-        return tuple(home / file.filename for file in files)
-    folder = platformdirs.user_cache_path("skface")
-    for file in files:
-        problem = _problem(folder / file.filename, file)
+    # files that belong together, as .xml and .bin do, are taken from one folder
+    paths = locate_weights(name)
+    for path, file in zip(paths, files, strict=True):
+        problem = _problem(path, file)
+        if problem and path.parent == _home():
+            raise WeightsError(f"weights={name!r}: {path} {problem}. {_advice(file)}")
         if problem:
-            _download(entry, file, folder, problem)
-    return tuple(folder / file.filename for file in files)
+            _download(entry, file, path.parent, problem)
+    return paths
+
+
+def locate_weights(name: str) -> tuple[Path, ...]:
+    """Tell where :func:`fetch_weights` looks for files first, without looking into them.
+
+    Parameters
+    ----------
+    name : str
+        A name from :func:`list_weights`.
+
+    Returns
+    -------
+    tuple of Path
+        One per file, the one to open first; they need not exist.
+    """
+    names = [file.filename for file in weights_info(name).files]
+    home = _home()
+    if home is None or not any(os.path.lexists(home / filename) for filename in names):
+        home = platformdirs.user_cache_path("skface")
+    return tuple(home / filename for filename in names)
 
 
 def load_state(path: str | os.PathLike) -> dict[str, np.ndarray]:

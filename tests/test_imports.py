@@ -16,9 +16,9 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 LAYERS = (
     ("_callbacks", "_cartoon", "_report", "_validation", "_version"),
     ("images", "metrics", "weights", "nn"),
-    ("pairs", "plotting"),
+    ("cache", "pairs", "plotting"),
     ("align", "base", "datasets", "model_selection"),
-    ("_network",),
+    ("_frozen", "_network"),
     ("_training_set",),
     ("_fitting",),
     ("embedding", "onnx", "siamese", "verification"),
