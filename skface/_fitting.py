@@ -22,6 +22,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import validate_data
 
 from skface._callbacks import Epochs, epochs_as_tasks
+from skface._engine import RUNTIMES, Engine, shared_engine
 from skface._network import (
     Network,
     build_network,
@@ -32,6 +33,7 @@ from skface._network import (
     is_flat,
     weights_files,
 )
+from skface._runtimes import is_installed
 from skface._training_set import FaceCache, TrainingSet, collect_faces, validation_pairs
 from skface._validation import check_finite, check_option
 from skface._version import __version__
@@ -42,6 +44,7 @@ from skface.nn.augment import Augmentation
 from skface.nn.checkpoint import Checkpoint
 from skface.nn.distributed import Team, join_team
 from skface.nn.freezing import freeze
+from skface.nn.inference import resolve_precision
 from skface.nn.rng import private_global_rng
 from skface.nn.sampling import IdentitySampler, PairSampler
 from skface.nn.training import Fetch, Options, Trainer, embed
@@ -54,6 +57,7 @@ _IRRELEVANT_PARAMETERS = {
     "device",
     "flip",
     "random_state",  # its draw is known
+    "runtime",
     "threshold",
     "verbose",
 }
@@ -140,18 +144,29 @@ class NetworkMixin(CallbackSupportMixin, ABC):
             "weights_": network.state(),
         }
 
-    def _network(self) -> Network:
-        """Return the fitted network, rebuilt once per process."""
-        return live(self, self.weights_, self._rebuild)
-
     def _rebuild(self) -> Network:
         return build_network(
             self.backbone_, self.input_shape_, self.embedding_dim_, state=self.weights_
         )
 
     def _embed(self, faces: list[np.ndarray]) -> np.ndarray:
-        flip = getattr(self, "flip", False)
-        return self._network().embed(faces, choose_device(self.device), flip=flip)
+        return self._engine().embed(faces, flip=getattr(self, "flip", False))
+
+    def _engine(self) -> Engine:
+        """Return what runs the fitted network, built once per process."""
+        device = self._embedding_device()
+        settings = (device, resolve_precision(self.precision, device), self.runtime)
+        engines = live(self, self.weights_, dict)
+        if settings not in engines:
+            engines[settings] = shared_engine(
+                self._rebuild, self.backbone_, self.weights_, *settings
+            )
+        return engines[settings]
+
+    def _embedding_device(self) -> torch.device:
+        # OpenVINO computes on the CPU, whatever else there is
+        on_cpu = self.runtime == "openvino" and self.device == "auto"
+        return choose_device("cpu" if on_cpu else self.device)
 
     def _value_state(self) -> dict[str, Any]:
         """Return what the embeddings depend on beside the faces."""
@@ -183,6 +198,7 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         for name in ("early_stopping", "warm_start"):
             check_scalar(getattr(self, name), name, (bool, np.bool_))
         choose_device(self.device)
+        self._check_runtime()
         check_finite(self.learning_rate, "learning_rate")
         check_finite(self.weight_decay, "weight_decay", boundary="left")
         check_scalar(
@@ -218,6 +234,21 @@ class NetworkMixin(CallbackSupportMixin, ABC):
                     f"embedding_dim={self.embedding_dim} cannot be passed to a backbone that is a "
                     "callable: let the callable build a network of that width."
                 )
+
+    def _check_runtime(self) -> None:
+        check_option(self.runtime, "runtime", RUNTIMES)
+        if self.runtime != "openvino":
+            return
+        if not is_installed("openvino"):
+            raise ImportError(
+                "runtime='openvino' needs OpenVINO, which is not installed: pip install "
+                "'skface[fast]', or set runtime='auto'."
+            )
+        if self._embedding_device().type != "cpu":
+            raise ValueError(
+                f"runtime='openvino' runs on the CPU, but device={self.device!r}: set device='cpu', "
+                "or runtime='torch'."
+            )
 
     def _check_rows(self, X: Any) -> Rows:
         if self.preprocessing_ is None:

@@ -1,4 +1,4 @@
-"""The network behind an estimator: chosen by name, built, loaded, and run on faces."""
+"""The network behind an estimator: chosen by name, built, and loaded."""
 
 import copy
 import os
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from skface._validation import check_option, name_some
 from skface.base import Preprocessing
@@ -50,16 +49,6 @@ class Network:
     def inputs(self, faces: list[np.ndarray]) -> np.ndarray:
         """Turn faces into one batch of the network's input."""
         return np.stack(faces) if self.preprocessing is None else self.preprocessing(faces)
-
-    def embed(self, faces: list[np.ndarray], device: torch.device, *, flip: bool) -> np.ndarray:
-        """Embed faces, with their mirror images if asked; (n, d) of any length."""
-        module = self.module.to(device)
-        with torch.inference_mode():
-            batch = torch.from_numpy(self.inputs(faces)).to(device)
-            vectors = module(batch)
-            if flip and self.preprocessing is not None:
-                vectors = normalize(vectors) + normalize(module(batch.flip(-1)))
-        return vectors.float().cpu().numpy()
 
     def standardize(self, pixels: Tensor) -> Tensor:
         """Turn RGB pixels (n, H, W, 3) in 0..255 of the right size into the network's input."""

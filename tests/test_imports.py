@@ -14,12 +14,12 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
-    ("_callbacks", "_cartoon", "_report", "_validation", "_version"),
+    ("_callbacks", "_cartoon", "_report", "_runtimes", "_validation", "_version"),
     ("images", "metrics", "weights", "nn"),
     ("cache", "pairs", "plotting"),
     ("align", "base", "datasets", "model_selection"),
     ("_frozen", "_network"),
-    ("_training_set",),
+    ("_engine", "_training_set"),
     ("_fitting",),
     ("embedding", "onnx", "siamese", "verification"),
     ("compose", "evaluation"),

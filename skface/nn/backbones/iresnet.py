@@ -2,9 +2,12 @@
 
 import math
 
-from torch import nn
+from torch import fx, nn
 
 from skface.nn.backbones._shapes import check_images_fit, check_in_shape
+
+# a traced network keeps the check as one step, whose inside has no graph
+fx.wrap("check_images_fit")
 
 
 class IResNet(nn.Module):

@@ -2,9 +2,12 @@
 
 import math
 
-from torch import nn
+from torch import fx, nn
 
 from skface.nn.backbones._shapes import check_images_fit, check_in_shape
+
+# a traced network keeps the check as one step, whose inside has no graph
+fx.wrap("check_images_fit")
 
 # Table 1 of Chen et al.: expansion, channels, repeats, stride of the first of them.
 _STAGES = [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)]

@@ -1,0 +1,135 @@
+"""What running a network takes, whatever runs it: threads, memory, and OpenVINO."""
+
+import importlib.util
+import math
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import joblib
+import numpy as np
+
+# Small enough for the caches, and for idle threads to find work left to take.
+_OPENVINO_BATCH = 16
+
+
+def is_installed(runtime: str) -> bool:
+    """Tell whether a runtime can be imported, without importing it."""
+    return importlib.util.find_spec(runtime) is not None
+
+
+def thread_share() -> int:
+    """Return how many threads this process may compute with.
+
+    joblib gives its worker processes their share through the environment, which OpenMP reads but
+    other runtimes do not.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(given) if given.isdigit() and int(given) > 0 else joblib.cpu_count()
+
+
+class InParts:
+    """Run a network on as many faces at a time as memory holds.
+
+    Parameters
+    ----------
+    run : callable
+        Turns a batch, an array of n inputs, into an array of n vectors.
+    size : int or None, default=None
+        Faces at a time to begin with; None means the whole batch.
+
+    Warns
+    -----
+    UserWarning
+        If memory did not hold so many: half of them were tried, and so on.
+    """
+
+    def __init__(self, run: Callable[[np.ndarray], np.ndarray], size: int | None = None):
+        self.run = run
+        self.size = size
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """Return one vector per input; at a single face, running out of memory is an error."""
+        size_before = self.size
+        parts, start = [], 0
+        while start < len(batch):
+            part = batch[start : start + (self.size or len(batch))]
+            try:
+                parts.append(self.run(part))
+            except Exception as error:
+                if len(part) == 1 or not _is_out_of_memory(error):
+                    raise
+                self.size = len(part) // 2
+                continue
+            start += len(part)
+        if self.size != size_before:
+            warnings.warn(
+                f"Memory ran out, so the network now embeds {self.size} faces at a time, which "
+                f"works: set batch_size={self.size} to begin with that.",
+                stacklevel=2,
+            )
+        return np.concatenate(parts)
+
+
+class OpenVinoNetwork:
+    """A network that OpenVINO runs on the CPU.
+
+    Its threads each take parts of a batch and meet only at the end, which is faster than sharing
+    the work of every layer, by far so if other processes keep one of them busy.
+
+    Parameters
+    ----------
+    model : openvino.Model
+        With an open first axis.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic inside.
+    n_threads : int
+        Threads to use.
+    """
+
+    def __init__(self, model: Any, precision: str, n_threads: int):
+        import openvino
+
+        element = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}[precision]
+        self._compiled = openvino.Core().compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": element,
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "INFERENCE_NUM_THREADS": n_threads,
+            },
+        )
+        self._requests = openvino.AsyncInferQueue(self._compiled)
+        self._requests.set_callback(_store)
+        self._lock = threading.Lock()  # the requests serve one caller at a time
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """Return the network's first output for a batch."""
+        share = math.ceil(len(batch) / len(self._requests))
+        step = min(share, _OPENVINO_BATCH)
+        parts = [None] * math.ceil(len(batch) / step)
+        with self._lock:
+            for i in range(len(parts)):
+                part = np.ascontiguousarray(batch[i * step : (i + 1) * step])
+                self._requests.start_async([part], (parts, i), share_inputs=True)
+            self._requests.wait_all()
+        return np.concatenate(parts)
+
+
+def _store(request: Any, place: tuple[list, int]) -> None:
+    parts, i = place
+    # the result is a view of memory that the next request overwrites
+    parts[i] = request.get_output_tensor(0).data.copy()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Recognise what the runtimes raise, none of which is loaded here."""
+    if isinstance(error, MemoryError):
+        return True
+    if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):  # torch's
+        return True
+    message = str(error).lower()
+    return "can't allocate memory" in message or "failed to allocate memory" in message

@@ -1,0 +1,211 @@
+"""Running a torch network that is not trained: precision, folding, and batches that fit caches."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+# Above this, glibc takes a block from the kernel and hands it back after every use, and writing to
+# fresh pages takes longer than the arithmetic: mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX.
+_MOST_ACTIVATION_BYTES = 2**25
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def resolve_precision(precision: str, device: torch.device | str) -> str:
+    """Return the arithmetic that a network embeds in.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bfloat16"}
+        "auto" means bfloat16 where the processor multiplies it natively (AVX512-BF16 or AMX on a
+        CPU), else float32.
+    device : torch.device or str
+        What runs the network.
+
+    Returns
+    -------
+    {"float32", "bfloat16"}
+        The arithmetic. A network whose vectors it spoils is run in float32 after all, with a
+        warning.
+
+    Examples
+    --------
+    >>> from skface.nn.inference import resolve_precision
+    >>> resolve_precision("float32", "cpu")
+    'float32'
+    """
+    if precision != "auto":
+        return precision
+    kind = torch.device(device).type
+    if kind == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = kind == "cpu" and _cpu_multiplies_bfloat16()
+    return "bfloat16" if native else "float32"
+
+
+def fold_batch_norm(module: nn.Module) -> nn.Module:
+    """Return a copy whose batch normalisations are part of the convolutions before them.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In evaluation mode.
+
+    Returns
+    -------
+    nn.Module
+        The same function. If `module` cannot be traced it is a plain copy.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skface.nn.inference import fold_batch_norm
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).eval()
+    >>> any(isinstance(part, nn.BatchNorm2d) for part in fold_batch_norm(network).modules())
+    False
+    """
+    try:
+        return fuse(module)
+    except Exception:  # a forward pass may do anything, so tracing it may raise anything
+        return copy.deepcopy(module)
+
+
+class TorchNetwork:
+    """A network that torch runs.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In evaluation mode; it is moved and cast in place.
+    device : torch.device
+        Where it runs.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic inside.
+    channels_last : bool, default=False
+        Whether images are laid out with their channels last, as convolutions like them.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        device: torch.device,
+        precision: str = "float32",
+        *,
+        channels_last: bool = False,
+    ):
+        self._device = device
+        self._dtype = _DTYPES[precision]
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._module = module.to(device, self._dtype)
+        if channels_last:
+            self._module = self._module.to(memory_format=torch.channels_last)
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """Return the vectors of a float32 batch, as float32."""
+        with torch.inference_mode():
+            tensor = torch.from_numpy(batch)
+            if self._device.type == "cuda":
+                # out of pinned memory the copy does not wait for what the card is busy with
+                tensor = tensor.pin_memory()
+            tensor = tensor.to(self._device, non_blocking=True)
+            tensor = tensor.to(self._dtype, memory_format=self._format)
+            return self._module(tensor).float().cpu().numpy()
+
+
+def faces_at_a_time(module: nn.Module, input_shape: tuple[int, ...], precision: str) -> int:
+    """Return how many faces a CPU should run at a time, for the largest activation to be small.
+
+    Parameters
+    ----------
+    module : nn.Module
+        On the CPU, in float32.
+    input_shape : tuple
+        (3, H, W) of its faces.
+    precision : {"float32", "bfloat16"}
+        Arithmetic that the network will be run in.
+
+    Returns
+    -------
+    int
+        1 or more.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skface.nn.inference import faces_at_a_time
+    >>> faces_at_a_time(nn.Conv2d(3, 64, 1), (3, 64, 64), "float32")  # 1 MiB of output each
+    32
+    """
+    face = torch.zeros(1, *input_shape)
+    most = face.numel()
+
+    def measure(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        nonlocal most
+        if isinstance(output, Tensor):
+            most = max(most, output.numel())
+
+    hooks = [part.register_forward_hook(measure) for part in module.modules()]
+    try:
+        with torch.inference_mode():
+            module(face)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(1, _MOST_ACTIVATION_BYTES // (most * _DTYPES[precision].itemsize))
+
+
+def largest_gap(expected: np.ndarray, found: np.ndarray) -> float:
+    """Return 1 - cosine of the row where two arrays of vectors differ most.
+
+    Rows of `expected` that are zero or not finite say nothing and are left out; NaN means that no
+    row is left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skface.nn.inference import largest_gap
+    >>> largest_gap(np.eye(2), np.array([[3.0, 0.0], [0.0, -1.0]]))
+    2.0
+    """
+    expected, found = expected.astype(np.float64), found.astype(np.float64)
+    if expected.shape != found.shape:
+        return np.inf
+    lengths = np.linalg.norm(expected, axis=1)
+    telling = np.isfinite(lengths) & (lengths > 0)
+    if not telling.any():
+        return np.nan
+    expected, found, lengths = expected[telling], found[telling], lengths[telling]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosines = (expected * found).sum(axis=1) / (lengths * np.linalg.norm(found, axis=1))
+    return float(np.max(1 - np.nan_to_num(cosines, nan=-np.inf)))
+
+
+def to_openvino(module: nn.Module, input_shape: tuple[int, ...]) -> object:
+    """Convert a network in memory, for batches of any size.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In evaluation mode, on the CPU, in float32.
+    input_shape : tuple
+        (3, H, W) of its faces.
+
+    Returns
+    -------
+    openvino.Model
+        The same function.
+    """
+    import openvino
+
+    with torch.inference_mode():
+        # tracing twice, to compare, would double the time; what comes out is compared anyway
+        traced = torch.jit.trace(module, torch.zeros(2, *input_shape), check_trace=False)
+    return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *input_shape])])
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # which old versions lack
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
