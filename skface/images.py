@@ -8,6 +8,7 @@ is RGB. Anything else is an error that names the offending rows or files and the
 import functools
 import hashlib
 import os
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 
 import joblib
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
@@ -30,6 +32,9 @@ _CHECK_BYTES = 64 * 2**20
 
 # Pillow goes by content, not by name, and would start Ghostscript for an EPS that is named .jpg.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
+# In the scan of a JPEG, 0xff comes with stuffing or is a restart marker (ITU-T T.81, B.1.1.2).
+_ODD_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 
 _ACCEPTED = (
     "faces as (n, H, W, 3) RGB, (n, H, W) grey, or a list, Series or 1-D array of paths, PIL "
@@ -76,7 +81,8 @@ def decode(source: str | os.PathLike | BinaryIO) -> np.ndarray:
     try:
         with PIL.Image.open(source, formats=formats()) as image:
             _refuse_bomb(image)
-            return _to_rgb(image)
+            pixels = _from_plain_jpeg(image)
+            return _to_rgb(image) if pixels is None else pixels
     except FileNotFoundError:
         raise
     except ImageError as error:
@@ -110,6 +116,43 @@ def _refuse_bomb(image: PIL.Image.Image) -> None:
             "decompression bombs; shrink the photo, or raise PIL.Image.MAX_IMAGE_PIXELS if you "
             "trust it."
         )
+
+
+def _from_plain_jpeg(image: PIL.Image.Image) -> np.ndarray | None:
+    """Decode a JPEG of one scan that needs no turning by OpenCV: the same pixels in less time.
+
+    Pillow has read the header. None is for everything else, which Pillow has to decode or refuse.
+    """
+    if (
+        image.format != "JPEG"
+        or image.mode not in ("L", "RGB")
+        or {"exif", "xmp"} & set(image.info)
+    ):
+        return None
+    image.fp.seek(0)
+    data = image.fp.read()
+    # of a file that is cut short or damaged OpenCV gives the part there is, and the rest grey
+    if not _is_whole_jpeg(data):
+        return None
+    import cv2
+
+    try:
+        pixels = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        )
+    except cv2.error:  # more pixels than OpenCV's own limit
+        return None
+    return pixels if pixels is not None and pixels.shape[1::-1] == image.size else None
+
+
+def _is_whole_jpeg(data: bytes) -> bool:
+    """Tell whether a JPEG has one scan, without anything odd in it, and ends with it."""
+    scan = data.find(b"\xff\xda")
+    return (
+        scan >= 0
+        and data.endswith(b"\xff\xd9")
+        and not _ODD_MARKER.search(data, scan + 2, len(data) - 2)
+    )
 
 
 def _to_rgb(image: PIL.Image.Image) -> np.ndarray:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import PIL.ExifTags
 import PIL.Image
+import PIL.ImageOps
 import polars as pl
 import pytest
 
@@ -191,6 +193,71 @@ def test_decode_applies_exif_orientation(tmp_path):
     exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees to show
     path = saved(tmp_path, PIL.Image.fromarray(RGB[0]), exif=exif)
     np.testing.assert_array_equal(decode(path), np.rot90(RGB[0], 3))
+
+
+def jpeg(mode="RGB", **options):
+    """The bytes of a JPEG, of sides that are no multiples of its blocks."""
+    buffer = io.BytesIO()
+    y, x = np.mgrid[:93, :71]
+    pixels = np.stack([x * 3, y * 2, (x * y) % 256], axis=-1).astype(np.uint8)
+    PIL.Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def exif_of(**values):
+    exif = PIL.Image.Exif()
+    for name, value in values.items():
+        exif[PIL.ExifTags.Base[name]] = value
+    return exif
+
+
+JPEGS = {
+    "colour": {},
+    "grey": {"mode": "L"},
+    "CMYK": {"mode": "CMYK"},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3},
+    "4:4:4": {"subsampling": 0},
+    "4:2:2": {"subsampling": 1},
+    "RGB inside": {"keep_rgb": True},
+    "commented": {"comment": b"\xff\xda\xff\xd9"},
+    "upright": {"exif": exif_of(Orientation=1, Make="camera")},
+    "turned": {"exif": exif_of(Orientation=6)},
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_jpegs_give_the_pixels_that_pillow_gives(kind):
+    data = jpeg(**JPEGS[kind])
+    expected = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(data))).convert("RGB")
+    np.testing.assert_array_equal(decode(io.BytesIO(data)), np.asarray(expected))
+
+
+@pytest.mark.parametrize("kind", ["colour", "progressive", "upright"])
+def test_jpegs_that_are_cut_short_are_refused(kind):
+    data = jpeg(**JPEGS[kind])
+    for end in np.linspace(3, len(data) - 3, 50).astype(int):
+        with pytest.raises(ImageError, match="not a readable image"):
+            decode(io.BytesIO(data[:end]))
+
+
+def test_damaged_jpegs_are_refused_or_shown_as_by_pillow():
+    whole = jpeg()
+    refused = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        for place in RNG.integers(2, len(data) - 2, 2):
+            data[place] = RNG.choice([255, RNG.integers(256)])
+        try:
+            with PIL.Image.open(io.BytesIO(data)) as image:
+                expected = np.asarray(image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError):
+            refused += 1
+            with pytest.raises(ImageError):
+                decode(io.BytesIO(data))
+        else:
+            np.testing.assert_array_equal(decode(io.BytesIO(data)), expected)
+    assert 20 < refused < 180
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "CMYK"])
