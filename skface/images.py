@@ -9,10 +9,11 @@ import functools
 import hashlib
 import os
 import re
+import stat
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -191,6 +192,18 @@ class ImageSequence(Sequence, ABC):
     def key(self, i: int) -> Hashable:
         """Return what tells image `i` from others: equal keys mean equal pixels."""
 
+    def keys(self) -> list[Hashable]:
+        """Return the key of every image; missing faces are equal to nothing."""
+        # two faces that were not found are equal, but need not be of one photo
+        return [("missing", i) if self.is_missing(i) else self.key(i) for i in range(len(self))]
+
+    def stamp(self, i: int) -> tuple[int, int, int] | None:
+        """Return (mtime_ns, size, inode) of image `i`'s file when the rows were checked.
+
+        None if the image is no file, or files were not checked.
+        """
+        return None
+
     @abstractmethod
     def name(self, i: int) -> str:
         """Name image `i` for a message."""
@@ -205,52 +218,59 @@ class ImageSequence(Sequence, ABC):
 
 
 class _ArrayImages(ImageSequence):
-    """Images in one array (n, H, W[, 3])."""
+    """Images in one array, (n, H, W[, 3]) or pairs of them (n, 2, H, W[, 3])."""
 
     def __init__(self, array: np.ndarray, arity: int):
         self._array = array
         self._arity = arity
 
+    def _pixels(self, i):
+        # joining the first two axes of pairs would copy an array that is not contiguous
+        return self._array[i] if self._arity == 1 else self._array[i // 2, i % 2]
+
     def __len__(self):
-        return len(self._array)
+        return len(self._array) * self._arity
 
     def __getitem__(self, i):
-        return _as_rgb(self._array[i])
+        return _as_rgb(self._pixels(i))
 
     @property
     def size(self):
-        return self._array.shape[1:3]
+        return self._array.shape[self._arity : self._arity + 2]
 
     def key(self, i):
-        return _content_key(self._array[i])
+        return _content_key(self._pixels(i))
 
     def name(self, i):
         return _row_name(i, self._arity)
 
     def is_missing(self, i):
-        return is_missing(self._array[i])
+        return is_missing(self._pixels(i))
 
     def take(self, indices):
-        return self._array[indices]
+        if self._arity == 1 and np.array_equal(indices, np.arange(len(self))):
+            return self._array
+        return self._pixels(np.asarray(indices))
 
 
 class _Vectors(_ArrayImages):
-    """Feature vectors in the place of images: an array (n, n_features)."""
+    """Feature vectors in the place of images: an array (n, d), or (n, 2, d) for pairs."""
 
     def __getitem__(self, i):
-        return self._array[i]
+        return self._pixels(i)
 
     def is_missing(self, i):
         # unlike an image, a vector may lack some values, which is the transformer's business
-        return self._array.dtype.kind == "f" and bool(np.isnan(self._array[i]).all())
+        return self._array.dtype.kind == "f" and bool(np.isnan(self._pixels(i)).all())
 
 
 class _ItemImages(ImageSequence):
     """Images given one by one, as paths, PIL images or arrays."""
 
-    def __init__(self, items: list, arity: int):
+    def __init__(self, items: list, arity: int, stamps: dict[str, tuple[int, int, int]]):
         self._items = items
         self._arity = arity
+        self._stamps = stamps
         self._pil_lock = threading.Lock()  # one image in two rows must not be loaded twice at once
 
     def __len__(self):
@@ -289,6 +309,18 @@ class _ItemImages(ImageSequence):
                 return id(item)  # which whoever uses it will report
         return _content_key(item)
 
+    def keys(self):
+        # thousands of paths at every fit and score of a search: the loop that matters
+        keys = list(self._items)
+        for i, item in enumerate(keys):
+            if type(item) is not str:
+                keys[i] = ("missing", i) if self.is_missing(i) else self.key(i)
+        return keys
+
+    def stamp(self, i):
+        item = self._items[i]
+        return self._stamps.get(os.fspath(item)) if _is_path(item) else None
+
     def name(self, i):
         item = self._items[i]
         return os.fspath(item) if _is_path(item) else _row_name(i, self._arity)
@@ -310,7 +342,7 @@ def _row_name(i: int, arity: int) -> str:
 
 
 def _is_path(item: Any) -> bool:
-    return isinstance(item, str | os.PathLike)
+    return isinstance(item, (str, os.PathLike))  # a union takes twice as long
 
 
 def _as_rgb(pixels: np.ndarray) -> np.ndarray:
@@ -413,17 +445,18 @@ def check_images(
         X = _object_rows(X)
     if isinstance(X, np.ndarray):
         array, arity = _array_rows(X, image_shape)
-        _check_pixel_range(array, lambda i: _row_name(i, arity))
+        _check_pixel_range(array, lambda i: _row_name(i, arity), arity)
         return Rows(_ArrayImages(array, arity), arity)
     items, arity = X
-    _check_items(items, arity, check_files)
-    return Rows(_ItemImages(items, arity), arity)
+    _check_items(items, arity)
+    stamps = _check_files(items) if check_files else {}
+    return Rows(_ItemImages(items, arity, stamps), arity)
 
 
 def vector_rows(X: np.ndarray) -> Rows:
     """Take the rows of a checked (n, d) or (n, 2, d) array as vectors instead of images."""
     arity = X.ndim - 1
-    return Rows(_Vectors(X.reshape(-1, X.shape[-1]), arity), arity)
+    return Rows(_Vectors(X, arity), arity)
 
 
 def _collect(X: Any) -> np.ndarray | tuple[list, int]:
@@ -459,7 +492,7 @@ def _is_image(item: Any) -> bool:
     if isinstance(item, np.ndarray):
         is_rgb = item.ndim == 3 and item.shape[-1] == 3 and item.shape[0] != 2
         return item.dtype.kind in "uif" and (item.ndim == 2 or is_rgb)
-    return _is_path(item) or isinstance(item, PIL.Image.Image)
+    return isinstance(item, (str, os.PathLike, PIL.Image.Image))  # a union takes twice as long
 
 
 def _is_image_pair(row: Any) -> bool:
@@ -497,7 +530,7 @@ def _object_rows(X: np.ndarray) -> np.ndarray | tuple[list, int]:
 
 
 def _array_rows(X: np.ndarray, image_shape: tuple[int, ...] | None) -> tuple[np.ndarray, int]:
-    """Return the images of a numeric array as (n * arity, H, W[, 3]), and the arity."""
+    """Return a numeric array as (n, H, W[, 3]) or (n, 2, H, W[, 3]), and the arity."""
     if len(X) == 0:
         raise ValueError(f"X has 0 rows (shape {X.shape}); at least one face or pair is required.")
     if X.dtype.kind not in "uif":
@@ -506,18 +539,18 @@ def _array_rows(X: np.ndarray, image_shape: tuple[int, ...] | None) -> tuple[np.
         image_shape = _check_image_shape(image_shape)
         n_values = int(np.prod(image_shape))
         if X.ndim == 2 and X.shape[1] == n_values:
-            return X.reshape(-1, *image_shape), 1
+            return X.reshape(len(X), *image_shape), 1
         if X.ndim == 3 and X.shape[1:] == (2, n_values):
-            return X.reshape(-1, *image_shape), 2
+            return X.reshape(len(X), 2, *image_shape), 2
     shape = X.shape
     if 0 in shape:
         raise ValueError(f"X has shape {shape}: images without pixels.")
     if X.ndim == 5 and shape[1] == 2 and shape[4] == 3:
-        return X.reshape(-1, *shape[2:]), 2
+        return X, 2
     if X.ndim == 4 and shape[3] == 3 and shape[1] != 2:
         return X, 1
     if X.ndim == 4 and shape[1] == 2 and shape[3] != 3:
-        return X.reshape(-1, *shape[2:]), 2
+        return X, 2
     if X.ndim == 3 and shape[1] != 2 and shape[2] != 3:
         return X, 1
     raise ValueError(_shape_advice(shape, image_shape))
@@ -567,7 +600,7 @@ def _shape_advice(shape: tuple[int, ...], image_shape: tuple[int, ...] | None) -
     return f"{found}. Accepted: {_ACCEPTED}."
 
 
-def _check_pixel_range(array: np.ndarray, name) -> None:
+def _check_pixel_range(array: np.ndarray, name: Callable[[int], str], arity: int = 1) -> None:
     """Refuse integers outside 0..255, floats outside 0..1 and images that are partly NaN."""
     if array.dtype == np.uint8:
         return
@@ -576,8 +609,10 @@ def _check_pixel_range(array: np.ndarray, name) -> None:
     outside, partly_nan = [], []
     lowest, highest = np.inf, -np.inf
     step = max(1, _CHECK_BYTES // max(1, array[0].nbytes))
-    for start in range(0, len(array), step):
-        chunk = array[start : start + step].reshape(len(array[start : start + step]), -1)
+    for row in range(0, len(array), step):
+        rows = array[row : row + step]
+        chunk = rows.reshape(len(rows) * arity, -1)
+        start = row * arity
         # fmin and fmax ignore NaN without a warning
         low, high = np.fmin.reduce(chunk, axis=1), np.fmax.reduce(chunk, axis=1)
         outside += (start + np.flatnonzero((low < -slack) | (high > top + slack))).tolist()
@@ -602,8 +637,10 @@ def _check_pixel_range(array: np.ndarray, name) -> None:
         )
 
 
-def _check_items(items: list, arity: int, check_files: bool) -> None:
-    """Refuse items that are no images, and missing files, naming all of them."""
+def _check_items(items: list, arity: int) -> None:
+    """Refuse items that are no images."""
+    if all(issubclass(kind, (str, os.PathLike)) for kind in set(map(type, items))):
+        return  # thousands of paths at once
     odd = [i for i, item in enumerate(items) if not _is_image(item)]
     if odd:
         raise TypeError(
@@ -616,14 +653,27 @@ def _check_items(items: list, arity: int, check_files: bool) -> None:
             if item.size == 0:
                 raise ValueError(f"{_row_name(i, arity)} has shape {item.shape}: no pixels.")
             _check_pixel_range(item[None], lambda _, i=i: _row_name(i, arity))
-    if check_files:
-        paths = dict.fromkeys(os.fspath(item) for item in items if _is_path(item))
-        missing = [path for path in paths if not os.path.isfile(path)]
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(paths)} image files do not exist: {', '.join(missing)}. "
-                f"Relative paths start at the working directory."
-            )
+
+
+def _check_files(items: list) -> dict[str, tuple[int, int, int]]:
+    """Return the stamps of all files, each looked at once; refuse missing ones, naming all."""
+    stamps, missing = {}, []
+    for path in dict.fromkeys(os.fspath(item) for item in items if _is_path(item)):
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):  # as os.path.isfile
+            missing.append(path)
+            continue
+        if stat.S_ISREG(status.st_mode):
+            stamps[path] = status.st_mtime_ns, status.st_size, status.st_ino
+        else:
+            missing.append(path)
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(missing) + len(stamps)} image files do not exist: "
+            f"{', '.join(missing)}. Relative paths start at the working directory."
+        )
+    return stamps
 
 
 def iter_batches(

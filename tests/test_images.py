@@ -1,7 +1,9 @@
 """Every accepted form of rows, every refusal, and what decoding does to unusual files."""
 
 import io
+import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ import PIL.ImageOps
 import polars as pl
 import pytest
 
+from skface import images
 from skface.images import ImageError, check_images, decode, is_missing, iter_batches
+from skface.pairs import row_images
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (6, 10, 8, 3), dtype=np.uint8)
@@ -342,9 +346,57 @@ def test_keys_tell_images_apart(files):
     assert arrays.images.key(0) == arrays.images.key(2) != arrays.images.key(1)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("view", ["whole", "every second", "swapped", "columns first"])
+def test_pairs_of_pixels_are_not_copied(dtype, view, monkeypatch):
+    monkeypatch.setattr(images, "_CHECK_BYTES", 2**16)
+    X = np.zeros((100, 2, 64, 48, 3), dtype=dtype)
+    X[:, :, 0, 0, 0] = np.linspace(0, 1, 200).reshape(100, 2) * (255 if dtype == np.uint8 else 1)
+    X = {
+        "whole": X,
+        "every second": X[::2],
+        "swapped": X[:, ::-1],
+        "columns first": np.asfortranarray(X),
+    }[view]
+    tracemalloc.start()
+    rows = check_images(X)
+    first, inverse = row_images(rows)
+    values = rows.regroup(np.arange(len(first))[inverse])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < max(X.nbytes / 8, 8 * 2**16)
+    assert len(first) == 2 * len(X)
+    assert values.shape == (len(X), 2)
+    for i in (0, 1, 2, 2 * len(X) - 1):
+        np.testing.assert_array_equal(rows.images[i], X[i // 2, i % 2])
+    np.testing.assert_array_equal(rows.images.take([3, 0]), X[[1, 0], [1, 0]])
+
+
 def test_arrays_are_not_copied():
     for X in (RGB, RGB.reshape(3, 2, 10, 8, 3)):
         assert np.shares_memory(check_images(X).images[0], X)
+    rows = check_images(RGB)
+    assert np.shares_memory(rows.images.take(np.arange(6)), RGB)
+    np.testing.assert_array_equal(rows.images.take(np.array([1, 0])), RGB[[1, 0]])
+
+
+def test_files_are_looked_at_once_and_their_stamps_kept(files, monkeypatch):
+    seen = []
+    look = os.stat
+    monkeypatch.setattr(images.os, "stat", lambda path: seen.append(path) or look(path))
+    rows = check_images([[files[0], files[1]], [files[1], Path(files[0])]])
+    assert sorted(seen) == files[:2]
+    status = look(files[1])
+    stamp = status.st_mtime_ns, status.st_size, status.st_ino
+    assert rows.images.stamp(1) == rows.images.stamp(2) == stamp
+    assert rows.images.stamp(3) == rows.images.stamp(0) is not None
+    unchecked = check_images(files, check_files=False).images
+    assert unchecked.stamp(0) is check_images(RGB).images.stamp(0) is None
+
+
+def test_folders_are_no_image_files(tmp_path, files):
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 image files"):
+        check_images([files[0], tmp_path])
 
 
 def test_read_only_arrays_are_accepted():
