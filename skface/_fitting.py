@@ -172,7 +172,8 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         """Return what the embeddings depend on beside the faces."""
         names = ("backbone_", "input_shape_", "embedding_dim_", "preprocessing_", "weights_")
         state = {name: getattr(self, name) for name in (*names, "image_shape")}
-        return state | {"flip": getattr(self, "flip", False), "precision": "float32"}
+        precision = resolve_precision(self.precision, self._embedding_device())
+        return state | {"flip": getattr(self, "flip", False), "precision": precision}
 
     def _fit_sources(self) -> tuple[Path, ...] | None:
         """Name the files that `fit` reads, or return None if it learns from its rows."""

@@ -42,8 +42,9 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
 
     scikit-learn's transformers know nothing of pairs, and refuse images; PerFace hands them one
     face per row and regroups what comes back. `transform` hands over a batch of faces at a time, so
-    a whole pipeline from photos to embeddings needs memory for one batch of photos only; `fit`
-    hands over all at once. A face that an earlier step did not find (all NaN) is kept from the
+    a whole pipeline from photos to embeddings needs memory for one batch of photos only. `fit`
+    hands over all at once, or only one if the transformer learns nothing from faces, as an aligner
+    and a pretrained network do. A face that an earlier step did not find (all NaN) is kept from the
     transformer, and its values are NaN.
 
     Parameters
@@ -55,6 +56,11 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         Faces transformed at a time.
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of one image, needed for flattened rows only when `transformer` takes images.
+    cache : path or EmbeddingCache, default=None
+        A folder where values are kept, so that no photo is computed twice by transformers with
+        equal state: in other folds, other processes, or another day. An
+        :class:`skface.EmbeddingCache` bounds it, and tells what it holds. Each batch is stored
+        before the next is computed. Values of photos without a face (all NaN) are not kept.
 
     Attributes
     ----------
@@ -101,6 +107,11 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         -------
         self : PerFace
             The fitted meta-transformer.
+
+        Notes
+        -----
+        With a cache, a transformer that learns nothing from faces is fitted once per process: later
+        ones with equal parameters, and unchanged files of weights, share what the first has read.
         """
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         sources = fit_sources(self.transformer)
@@ -149,7 +160,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
 
         At most `n_most` faces, if that is a number.
         """
-        rows = self._check_rows(X, check_files=True)
+        rows = self._check_rows(X)
         chosen, inverse = row_images(rows)
         targets = self._targets(rows, y, chosen, inverse)
         found = np.flatnonzero(_found(rows, chosen))[:n_most]
@@ -192,15 +203,13 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             )
         return values
 
-    def _check_rows(self, X, *, check_files=None) -> Rows:
+    def _check_rows(self, X) -> Rows:
         if not _takes_images(self.transformer) and getattr(X, "ndim", 0) in (2, 3):
             array = np.asarray(X)
             is_pairs = array.ndim == 3 and array.shape[1] == 2
             if array.dtype.kind in "uif" and (array.ndim == 2 or is_pairs):
                 return vector_rows(array)
-        if check_files is None:
-            check_files = self.cache is None  # which looks at every file itself
-        return check_images(X, image_shape=self.image_shape, check_files=check_files)
+        return check_images(X, image_shape=self.image_shape)
 
     def _faces(self, rows: Rows, indices: np.ndarray):
         """Return faces in the form that the transformer takes."""
@@ -238,7 +247,13 @@ def _found(rows: Rows, chosen: np.ndarray) -> np.ndarray:
 
 
 def make_face_verifier(
-    weights="vggface2", *, criterion="accuracy", far=None, threshold=None, on_failure="raise"
+    weights="vggface2",
+    *,
+    criterion="accuracy",
+    far=None,
+    threshold=None,
+    on_failure="raise",
+    cache=None,
 ):
     """Build the whole pipeline from photos to decisions, with the crop that the weights want.
 
@@ -250,11 +265,14 @@ def make_face_verifier(
         How the decision threshold is learned or given, see :class:`PairVerifier`.
     on_failure : {"raise", "nan"}, default="raise"
         What to do with photos without a face, see :class:`FaceAligner`.
+    cache : path or EmbeddingCache, default=None
+        Where embeddings are kept, see :class:`PerFace`.
 
     Returns
     -------
     pipeline : Pipeline
-        Aligner, embedder and verifier; not fitted.
+        Aligner, embedder and verifier; not fitted. With a cache, the first two are one step, a
+        PerFace.
 
     Raises
     ------
@@ -277,8 +295,7 @@ def make_face_verifier(
     if entry.kind != "embedder":
         raise ValueError(f"weights={weights!r} are a {entry.kind}, not an embedder.")
     embedder = OnnxEmbedder(weights) if entry.backbone is None else FaceNetEmbedder(weights=weights)
-    return make_pipeline(
-        FaceAligner(weights, on_failure=on_failure),
-        embedder,
-        PairVerifier(criterion=criterion, far=far, threshold=threshold),
-    )
+    steps = [FaceAligner(weights, on_failure=on_failure), embedder]
+    if cache is not None:
+        steps = [PerFace(make_pipeline(*steps), cache=cache)]
+    return make_pipeline(*steps, PairVerifier(criterion=criterion, far=far, threshold=threshold))

@@ -32,17 +32,10 @@ def distinct_images(images: ImageSequence) -> tuple[np.ndarray, np.ndarray]:
     -----
     Faces that an earlier step did not find count as different ones.
     """
-    places: dict[Any, int] = {}
-    first = []
-    inverse = np.empty(len(images), dtype=np.intp)
-    for i in range(len(images)):
-        # two faces that were not found are equal, but need not be of one photo
-        key = ("missing", i) if images.is_missing(i) else images.key(i)
-        place = places.setdefault(key, len(first))
-        if place == len(first):
-            first.append(i)
-        inverse[i] = place
-    return np.array(first, dtype=np.intp), inverse
+    keys = images.keys()
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    inverse = np.fromiter(map(places.__getitem__, keys), np.intp, len(keys))
+    return np.unique(inverse, return_index=True)[1], inverse
 
 
 def row_images(rows: Rows) -> tuple[np.ndarray, np.ndarray]:

@@ -1,16 +1,22 @@
 """Every accepted form of rows, every refusal, and what decoding does to unusual files."""
 
 import io
+import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import PIL.ExifTags
 import PIL.Image
+import PIL.ImageOps
 import polars as pl
 import pytest
 
+from skface import images
 from skface.images import ImageError, check_images, decode, is_missing, iter_batches
+from skface.pairs import row_images
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (6, 10, 8, 3), dtype=np.uint8)
@@ -193,6 +199,71 @@ def test_decode_applies_exif_orientation(tmp_path):
     np.testing.assert_array_equal(decode(path), np.rot90(RGB[0], 3))
 
 
+def jpeg(mode="RGB", **options):
+    """The bytes of a JPEG, of sides that are no multiples of its blocks."""
+    buffer = io.BytesIO()
+    y, x = np.mgrid[:93, :71]
+    pixels = np.stack([x * 3, y * 2, (x * y) % 256], axis=-1).astype(np.uint8)
+    PIL.Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def exif_of(**values):
+    exif = PIL.Image.Exif()
+    for name, value in values.items():
+        exif[PIL.ExifTags.Base[name]] = value
+    return exif
+
+
+JPEGS = {
+    "colour": {},
+    "grey": {"mode": "L"},
+    "CMYK": {"mode": "CMYK"},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3},
+    "4:4:4": {"subsampling": 0},
+    "4:2:2": {"subsampling": 1},
+    "RGB inside": {"keep_rgb": True},
+    "commented": {"comment": b"\xff\xda\xff\xd9"},
+    "upright": {"exif": exif_of(Orientation=1, Make="camera")},
+    "turned": {"exif": exif_of(Orientation=6)},
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_jpegs_give_the_pixels_that_pillow_gives(kind):
+    data = jpeg(**JPEGS[kind])
+    expected = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(data))).convert("RGB")
+    np.testing.assert_array_equal(decode(io.BytesIO(data)), np.asarray(expected))
+
+
+@pytest.mark.parametrize("kind", ["colour", "progressive", "upright"])
+def test_jpegs_that_are_cut_short_are_refused(kind):
+    data = jpeg(**JPEGS[kind])
+    for end in np.linspace(3, len(data) - 3, 50).astype(int):
+        with pytest.raises(ImageError, match="not a readable image"):
+            decode(io.BytesIO(data[:end]))
+
+
+def test_damaged_jpegs_are_refused_or_shown_as_by_pillow():
+    whole = jpeg()
+    refused = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        for place in RNG.integers(2, len(data) - 2, 2):
+            data[place] = RNG.choice([255, RNG.integers(256)])
+        try:
+            with PIL.Image.open(io.BytesIO(data)) as image:
+                expected = np.asarray(image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError):
+            refused += 1
+            with pytest.raises(ImageError):
+                decode(io.BytesIO(data))
+        else:
+            np.testing.assert_array_equal(decode(io.BytesIO(data)), expected)
+    assert 20 < refused < 180
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "CMYK"])
 def test_decode_expands_other_modes(tmp_path, mode):
     image = PIL.Image.fromarray(RGB[0]).convert(mode)
@@ -275,9 +346,57 @@ def test_keys_tell_images_apart(files):
     assert arrays.images.key(0) == arrays.images.key(2) != arrays.images.key(1)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("view", ["whole", "every second", "swapped", "columns first"])
+def test_pairs_of_pixels_are_not_copied(dtype, view, monkeypatch):
+    monkeypatch.setattr(images, "_CHECK_BYTES", 2**16)
+    X = np.zeros((100, 2, 64, 48, 3), dtype=dtype)
+    X[:, :, 0, 0, 0] = np.linspace(0, 1, 200).reshape(100, 2) * (255 if dtype == np.uint8 else 1)
+    X = {
+        "whole": X,
+        "every second": X[::2],
+        "swapped": X[:, ::-1],
+        "columns first": np.asfortranarray(X),
+    }[view]
+    tracemalloc.start()
+    rows = check_images(X)
+    first, inverse = row_images(rows)
+    values = rows.regroup(np.arange(len(first))[inverse])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < max(X.nbytes / 8, 8 * 2**16)
+    assert len(first) == 2 * len(X)
+    assert values.shape == (len(X), 2)
+    for i in (0, 1, 2, 2 * len(X) - 1):
+        np.testing.assert_array_equal(rows.images[i], X[i // 2, i % 2])
+    np.testing.assert_array_equal(rows.images.take([3, 0]), X[[1, 0], [1, 0]])
+
+
 def test_arrays_are_not_copied():
     for X in (RGB, RGB.reshape(3, 2, 10, 8, 3)):
         assert np.shares_memory(check_images(X).images[0], X)
+    rows = check_images(RGB)
+    assert np.shares_memory(rows.images.take(np.arange(6)), RGB)
+    np.testing.assert_array_equal(rows.images.take(np.array([1, 0])), RGB[[1, 0]])
+
+
+def test_files_are_looked_at_once_and_their_stamps_kept(files, monkeypatch):
+    seen = []
+    look = os.stat
+    monkeypatch.setattr(images.os, "stat", lambda path: seen.append(path) or look(path))
+    rows = check_images([[files[0], files[1]], [files[1], Path(files[0])]])
+    assert sorted(seen) == files[:2]
+    status = look(files[1])
+    stamp = status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+    assert rows.images.stamps[files[1]] == stamp
+    assert set(rows.images.stamps) == set(files[:2])
+    assert check_images(files, check_files=False).images.stamps == {}
+    assert check_images(RGB).images.stamps == {}
+
+
+def test_folders_are_no_image_files(tmp_path, files):
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 image files"):
+        check_images([files[0], tmp_path])
 
 
 def test_read_only_arrays_are_accepted():

@@ -192,15 +192,14 @@ class EmbeddingCache:
         desk = self._desk()
         photos, kinds = desk.digests(images, indices)
 
-        def is_unchanged(places: np.ndarray) -> np.ndarray:
-            again, _ = desk.digests(images, indices[places])
-            return np.array([photos[i] == digest for i, digest in zip(places, again, strict=True)])
+        def are_same(places: np.ndarray) -> np.ndarray:
+            return desk.digests.are_same(images, indices[places], [photos[i] for i in places])
 
         return desk.look_up(
             fingerprint(transformer, kinds),
             photos,
             lambda places: compute(indices[places]),
-            is_unchanged,
+            are_same,
             batch_size,
             self.max_bytes,
         )

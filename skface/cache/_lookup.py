@@ -111,7 +111,7 @@ class Desk:
         transformer: bytes,
         photos: list[bytes | None],
         compute: Callable[[np.ndarray], np.ndarray],
-        is_unchanged: Callable[[np.ndarray], np.ndarray],
+        are_same: Callable[[np.ndarray], np.ndarray],
         batch_size: int,
         max_bytes: int | None,
     ) -> np.ndarray:
@@ -125,7 +125,7 @@ class Desk:
             Digests of the photos; None for one that is not to be looked up.
         compute : callable
             Returns the vectors of the photos at some places of `photos`, which is an int array.
-        is_unchanged : callable
+        are_same : callable
             Tells which photos at such places are still what their digests say.
         batch_size : int
             Most photos to compute at a time. They are stored before the next are computed.
@@ -149,9 +149,7 @@ class Desk:
                     unknown.append(at)
                 else:
                     first_at.setdefault(photos[at], at)
-            work = _Work(
-                self, shelf, transformer, compute, is_unchanged, batch_size, max_bytes, loose
-            )
+            work = _Work(self, shelf, transformer, compute, are_same, batch_size, max_bytes, loose)
             work.fill(first_at)
             for start in range(0, len(unknown), batch_size):
                 some = np.array(unknown[start : start + batch_size])
@@ -231,14 +229,12 @@ class Desk:
 class _Work:
     """Getting vectors that are not in memory, for one call of `Desk.look_up`."""
 
-    def __init__(
-        self, desk, shelf, transformer, compute, is_unchanged, batch_size, max_bytes, loose
-    ):
+    def __init__(self, desk, shelf, transformer, compute, are_same, batch_size, max_bytes, loose):
         self._desk = desk
         self._shelf = shelf
         self._transformer = transformer
         self._compute = compute
-        self._is_unchanged = is_unchanged
+        self._are_same = are_same
         self._batch_size = batch_size
         self._max_bytes = max_bytes
         self._loose = loose
@@ -285,7 +281,7 @@ class _Work:
         failed = np.zeros(len(values), dtype=bool)
         if values.dtype.kind in "fc":
             failed = np.isnan(values.reshape(len(values), -1)).all(axis=1)
-        keeps = ~failed & self._is_unchanged(at)
+        keeps = ~failed & self._are_same(at)
         vectors = {photos[i]: values[i] for i in np.flatnonzero(keeps)}
         if vectors and not self._shelf.fits(values[0]):
             raise ValueError(

@@ -2,17 +2,18 @@
 
 import hashlib
 import os
-import stat
 import time
-from collections.abc import Iterable
 
-from skface.cache._store import Stamp, Store, StoreFullError
-from skface.images import ImageSequence, missing_files_error
+import numpy as np
+
+from skface.cache._store import Store, StoreFullError
+from skface.images import ImageSequence, Stamp, look_at
 
 _DIGEST_BYTES = 16
 # A file that was changed so shortly before it was read may change again without a trace: the
 # clocks of file systems tick every few milliseconds, those of FAT every two seconds.
 _CLOCK_NS = 2_000_000_000
+_N_KNOWN = 2**18  # files that a process remembers
 
 
 class PhotoDigests:
@@ -29,97 +30,113 @@ class PhotoDigests:
         self._known: dict[str, tuple[Stamp, bytes]] = {}
 
     def __call__(
-        self, images: ImageSequence, indices: Iterable[int]
+        self, images: ImageSequence, indices: np.ndarray
     ) -> tuple[list[bytes | None], frozenset[str]]:
         """Digest some images.
 
         Parameters
         ----------
         images : ImageSequence
-            From :func:`skface.images.check_images`.
-        indices : iterable of int
+            From :func:`skface.images.check_images`, which has looked at the files.
+        indices : ndarray of shape (n,)
             Which of them.
 
         Returns
         -------
-        digests : list of bytes or None
+        digests : list of n bytes or None
             Equal for equal content; None for what cannot be read.
         kinds : frozenset of str
             "file", and the types of the pixels that were given as such.
-
-        Raises
-        ------
-        FileNotFoundError
-            If files do not exist (all of them are named).
         """
-        keys = [images.key(i) for i in indices]
-        paths = list(dict.fromkeys(key for key in keys if isinstance(key, str)))
-        digest_of = dict(zip(paths, self._files(paths), strict=True))
-        kinds = {"file"} if paths else set()
-        digests = []
+        stamps = images.stamps
+        if not stamps:
+            keys = [images.key(i) for i in indices.tolist()]
+        else:
+            every = images.keys()
+            keys = [every[i] for i in indices.tolist()]
+            if len(stamps) == len(every) or all(isinstance(key, str) for key in keys):
+                return self._files(keys, stamps), frozenset(["file"])
+        digests, kinds = [], set()
         for key in keys:
             if isinstance(key, str):
-                digests.append(digest_of[key])
+                digests += self._files([key], stamps)
+                kinds.add("file")
             elif isinstance(key, tuple):
                 digests.append(_blake2b(repr(key).encode(), b"pixels"))
                 kinds.add(key[2])
-            else:
+            else:  # an image that cannot be decoded
                 digests.append(None)
         return digests, frozenset(kinds)
+
+    def are_same(
+        self, images: ImageSequence, indices: np.ndarray, digests: list[bytes | None]
+    ) -> np.ndarray:
+        """Tell which images still are what their digests say: files may have changed meanwhile.
+
+        Parameters
+        ----------
+        images : ImageSequence
+            From :func:`skface.images.check_images`.
+        indices : ndarray of shape (n,)
+            Which of them.
+        digests : list of n bytes or None
+            What they were.
+
+        Returns
+        -------
+        ndarray of shape (n,), dtype bool
+            True for pixels.
+        """
+        keys = [images.key(i) for i in indices.tolist()] if images.stamps else []
+        places = [i for i, key in enumerate(keys) if isinstance(key, str)]
+        paths = [keys[i] for i in places]
+        stamps = {path: stamp for path in paths if (stamp := look_at(path)) is not None}
+        same = np.ones(len(indices), dtype=bool)
+        for i, now in zip(places, self._files(paths, stamps), strict=True):
+            same[i] = now is not None and now == digests[i]
+        return same
 
     def clear(self) -> None:
         """Forget all files."""
         self._known.clear()
 
-    def _files(self, paths: list[str]) -> list[bytes | None]:
-        here = os.getcwd() if any(not os.path.isabs(path) for path in paths) else ""
-        places, stamps, missing = [], [], []
-        for path in paths:
-            place = path if path[0] == os.sep else os.path.join(here, path)
-            try:
-                status = os.stat(path)
-            except OSError:
-                missing.append(path)
-                continue
-            if not stat.S_ISREG(status.st_mode):
-                missing.append(path)
-            places.append(place)
-            stamps.append((status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino))
-        if missing:
-            raise missing_files_error(missing, len(paths))
-
+    def _files(self, paths: list, stamps: dict[str, Stamp]) -> list[bytes | None]:
+        """Return digests of the files that have a stamp, and None for all else."""
         known = self._known
-        digests = []
-        unknown = []
-        for place, stamp in zip(places, stamps, strict=True):
+        digests, unknown = [], {}
+        for path in paths:
+            stamp = stamps.get(path)
+            place = path if stamp is None or path.startswith(os.sep) else os.path.abspath(path)
             entry = known.get(place)
-            if entry is not None and entry[0] == stamp:
+            if stamp is not None and entry is not None and entry[0] == stamp:
                 digests.append(entry[1])
             else:
-                unknown.append(len(digests))
+                if stamp is not None:
+                    unknown[len(digests)] = place, stamp
                 digests.append(None)
         if unknown:
-            todo = {places[i]: Stamp(*stamps[i]) for i in unknown}
+            todo = dict(unknown.values())
             read = self._from_store(todo) | self._read(todo)
-            for i in unknown:
-                digests[i] = read[places[i]]
+            for at, (place, _) in unknown.items():
+                digests[at] = read[place]
         return digests
 
     def _from_store(self, todo: dict[str, Stamp]) -> dict[str, bytes]:
         """Take out of `todo` what another process has read."""
-        found = {}
         stored = self._store.read_files([os.fsencode(place) for place in todo])
-        for name, (stamp, digest) in stored.items():
+        found = {}
+        for name, entry in stored.items():
             place = os.fsdecode(name)
-            if todo[place] == stamp:
+            if todo[place] == entry[0]:
                 del todo[place]
-                self._known[place] = stamp, digest
-                found[place] = digest
-        return found
+                found[place] = entry
+        self._remember(found)
+        return {place: digest for place, (_, digest) in found.items()}
 
     def _read(self, todo: dict[str, Stamp]) -> dict[str, bytes | None]:
         read, settled = {}, {}
         for place, stamp in todo.items():
+            mtime_ns, ctime_ns, *_ = stamp
             now = time.time_ns()
             try:
                 with open(place, "rb") as file:
@@ -127,15 +144,20 @@ class PhotoDigests:
             except OSError:
                 read[place] = None  # which whoever decodes it will report
                 continue
-            if max(stamp.mtime_ns, stamp.ctime_ns) + _CLOCK_NS < now:
+            if max(mtime_ns, ctime_ns) + _CLOCK_NS < now:
                 settled[place] = stamp, read[place]
-        self._known |= settled
         if settled:
+            self._remember(settled)
             try:
                 self._store.write_files({os.fsencode(p): entry for p, entry in settled.items()})
             except StoreFullError:
                 pass  # another process will read these files again
         return read
+
+    def _remember(self, entries: dict[str, tuple[Stamp, bytes]]) -> None:
+        if len(self._known) + len(entries) > _N_KNOWN:
+            self._known.clear()
+        self._known |= entries
 
 
 def _blake2b(content: bytes, kind: bytes) -> bytes:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+
+from skface.images import Stamp
 
 _APPLICATION_ID = 0x736B6661  # "skfa", which marks the file as ours
 _VERSION = 1  # of the tables below
@@ -45,15 +46,6 @@ class CacheError(OSError):
 
 class StoreFullError(CacheError):
     """Nothing more can be written; what is stored can be read."""
-
-
-class Stamp(NamedTuple):
-    """What changes when a file does: times in nanoseconds, bytes, and number on its disk."""
-
-    mtime_ns: int
-    ctime_ns: int
-    size: int
-    inode: int
 
 
 class Store:
@@ -204,7 +196,7 @@ class Store:
                     f"WHERE path IN ({_marks(some)})",
                     some,
                 ):
-                    known[path] = Stamp(*stamp), photo
+                    known[path] = tuple(stamp), photo
         return known
 
     def write_files(self, known: dict[bytes, tuple[Stamp, bytes]]) -> None:
