@@ -183,8 +183,9 @@ class Store:
                 ),
             )
             connection.execute("DELETE FROM claims WHERE owner = ? OR until < ?", (owner, now))
-            if max_bytes is not None:
-                _make_room(connection, max_bytes)
+            made_room = max_bytes is not None and _make_room(connection, max_bytes)
+        if made_room:
+            self._shrink()
 
     def read_files(self, paths: Sequence[bytes]) -> dict[bytes, tuple[Stamp, bytes]]:
         """Return stamps and photos of the files that are known, by path."""
@@ -220,8 +221,13 @@ class Store:
         with self._transaction(writes=True) as connection:
             for table in ("vectors", "files", "claims"):
                 connection.execute(f"DELETE FROM {table}")
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Give free pages back to the disk."""
         with self._lock, self._explained():
+            # as a script, because `execute` would stop after the first page
+            self._connection.executescript("PRAGMA incremental_vacuum;")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     @contextmanager
@@ -350,8 +356,9 @@ def _bytes_in_use(connection: sqlite3.Connection) -> int:
     return (n_pages - n_free) * page_bytes
 
 
-def _make_room(connection: sqlite3.Connection, max_bytes: int) -> None:
-    """Delete what was not used for longest until the rest fits, and shrink the file."""
+def _make_room(connection: sqlite3.Connection, max_bytes: int) -> bool:
+    """Delete what was not used for longest until the rest fits; tell whether that was needed."""
+    is_needed = _bytes_in_use(connection) > max_bytes
     while (excess := _bytes_in_use(connection) - max_bytes) > 0:
         (n_vectors,) = connection.execute("SELECT count(*) FROM vectors").fetchone()
         if not n_vectors:
@@ -363,7 +370,7 @@ def _make_room(connection: sqlite3.Connection, max_bytes: int) -> None:
             (int(np.ceil(n_vectors * share)),),
         )
         connection.execute("DELETE FROM files WHERE photo NOT IN (SELECT photo FROM vectors)")
-    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    return is_needed
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
