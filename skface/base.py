@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from skface._prefetch import prefetch
 from skface.images import Rows, check_images, is_missing, iter_batches
 from skface.pairs import row_images
 
@@ -202,6 +203,8 @@ def embed_rows(
 ) -> np.ndarray:
     """Embed every distinct image of `rows` once, batch by batch.
 
+    The next batch is decoded in the meantime.
+
     Parameters
     ----------
     rows : Rows
@@ -221,7 +224,7 @@ def embed_rows(
     chosen, inverse = row_images(rows)
     vectors = np.full((len(chosen), embedding_dim), np.nan, dtype=np.float32)
     place = 0
-    for batch, faces in iter_batches(rows.images, chosen, batch_size):
+    for batch, faces in prefetch(iter_batches(rows.images, chosen, batch_size)):
         found = [i for i, face in enumerate(faces) if not is_missing(face)]
         if found:
             values = embed([faces[i] for i in found])

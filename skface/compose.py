@@ -1,6 +1,6 @@
 """PerFace, which applies any transformer to faces of pairs, and make_face_verifier."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skface._callbacks import fit_task
+from skface._prefetch import prefetch
 from skface.align import FaceAligner
 from skface.base import RowTransformer
 from skface.embedding import FaceNetEmbedder
@@ -56,7 +57,8 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
     scikit-learn's transformers know nothing of pairs, and refuse images; PerFace hands them one
     face per row and regroups what comes back. `transform` hands over a batch of faces at a time, so
     a whole pipeline from photos to embeddings needs memory for one batch of photos only; `fit`
-    hands over all at once. A face that an earlier step did not find (all NaN) is kept from the
+    hands over all at once. Of a pipeline, all steps but the last work on the next batch in the
+    meantime. A face that an earlier step did not find (all NaN) is kept from the
     transformer, and its values are NaN.
 
     Parameters
@@ -157,10 +159,8 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         chosen, inverse = row_images(rows)
         is_found = _found(rows, chosen)
         found = chosen[is_found]
-        parts = [
-            self._transform_faces(self._faces(rows, found[start : start + self.batch_size]))
-            for start in range(0, len(found), self.batch_size)
-        ]
+        batches = np.split(found, range(self.batch_size, len(found), self.batch_size))
+        parts = list(self._transform_batches(rows, batches)) if len(found) else []
         values = np.concatenate(parts) if parts else np.empty((0, *self.output_shape_), np.float32)
         if len(found) < len(chosen):
             dtype = np.result_type(values.dtype, np.float32)  # one that can hold NaN
@@ -168,12 +168,31 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             values[is_found] = given
         return values if rows.arity == 1 else values[inverse]
 
+    def _transform_batches(self, rows: Rows, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Transform these images batch by batch, and prepare the next batch in the meantime.
+
+        Of a pipeline, all steps but the last run one batch ahead.
+        """
+        first, last = None, self.transformer_
+        if isinstance(last, Pipeline) and len(last) > 1:
+            first, last = last[:-1], last[-1:]
+
+        def prepare():
+            for batch in batches:
+                faces = self._faces(rows, batch)
+                yield len(faces), faces if first is None else first.transform(faces)
+
+        for n_faces, prepared in prefetch(prepare()):
+            yield self._check_values(last.transform(prepared), n_faces)
+
     def _transform_faces(self, faces):
-        values = self.transformer_.transform(faces)
+        return self._check_values(self.transformer_.transform(faces), len(faces))
+
+    def _check_values(self, values, n_faces: int) -> np.ndarray:
         values = values.toarray() if issparse(values) else np.asarray(values)
-        if len(values) != len(faces):
+        if len(values) != n_faces:
             raise ValueError(
-                f"transformer={self.transformer!r} returned {len(values)} rows for {len(faces)} "
+                f"transformer={self.transformer!r} returned {len(values)} rows for {n_faces} "
                 "faces; it must return one per face."
             )
         return values

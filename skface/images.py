@@ -676,6 +676,20 @@ def _check_files(items: list) -> dict[str, tuple[int, int, int]]:
     return stamps
 
 
+def n_threads() -> int:
+    """Return how many threads this process may keep busy.
+
+    The cores it may use, or fewer if ``OMP_NUM_THREADS`` says so: joblib sets that in its worker
+    processes to the share that each of them has.
+    """
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return (
+        min(joblib.cpu_count(), int(limit))
+        if limit.isdecimal() and int(limit)
+        else joblib.cpu_count()
+    )
+
+
 def iter_batches(
     images: ImageSequence, indices: Sequence[int], batch_size: int
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
@@ -711,7 +725,7 @@ def iter_batches(
         except (ImageError, FileNotFoundError) as error:
             return error
 
-    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+    with ThreadPoolExecutor(n_threads()) as pool:
         # arrays need no decoding, so threads would only cost
         read_all = map if isinstance(images, _ArrayImages) else pool.map
         for start in range(0, len(indices), batch_size):
