@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Bunch, check_scalar
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skface._callbacks import fit_as_one_task
@@ -382,7 +382,8 @@ class FaceAligner(
             except (FaceNotFoundError, cv2.error) as error:
                 return FaceNotFoundError, f"{name}: {error}"
 
-        # threads, because the results are written to arrays of this process
+        # Threads, because the results are written to arrays of this process. joblib's own, since
+        # scikit-learn's would set the filters of warnings, which all threads share, per photo.
         outcomes = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
             delayed(try_one)(place) for place in range(len(chosen))
         )

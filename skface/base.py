@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from skface._prefetch import prefetch
 from skface.images import Rows, check_images, is_missing, iter_batches
 from skface.pairs import row_images
 
@@ -120,7 +121,10 @@ class _TransformsRows(ABC):
         """
         check_is_fitted(self)
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        rows = self._check_rows(X)
+        return self._regrouped_values(X, self._check_rows(X))
+
+    def _regrouped_values(self, X, rows: Rows):
+        """Return what `transform` does, for rows that were checked."""
         values = rows.regroup(self._transform_rows(rows))
         return super().transform(X, values) if rows.arity == 1 else values
 
@@ -202,6 +206,8 @@ def embed_rows(
 ) -> np.ndarray:
     """Embed every distinct image of `rows` once, batch by batch.
 
+    The next batch is decoded in the meantime.
+
     Parameters
     ----------
     rows : Rows
@@ -221,7 +227,7 @@ def embed_rows(
     chosen, inverse = row_images(rows)
     vectors = np.full((len(chosen), embedding_dim), np.nan, dtype=np.float32)
     place = 0
-    for batch, faces in iter_batches(rows.images, chosen, batch_size):
+    for batch, faces in prefetch(iter_batches(rows.images, chosen, batch_size)):
         found = [i for i, face in enumerate(faces) if not is_missing(face)]
         if found:
             values = embed([faces[i] for i in found])

@@ -1,18 +1,20 @@
 """PerFace, which applies any transformer to faces of pairs, and make_face_verifier."""
 
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import check_scalar, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skface._callbacks import fit_task
 from skface._frozen import FittedOnce, fit_sources, steps
+from skface._prefetch import prefetch
 from skface.align import FaceAligner
 from skface.base import RowTransformer
 from skface.cache import as_cache
@@ -42,9 +44,10 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
 
     scikit-learn's transformers know nothing of pairs, and refuse images; PerFace hands them one
     face per row and regroups what comes back. `transform` hands over a batch of faces at a time, so
-    a whole pipeline from photos to embeddings needs memory for one batch of photos only. `fit`
-    hands over all at once, or only one if the transformer learns nothing from faces, as an aligner
-    and a pretrained network do. A face that an earlier step did not find (all NaN) is kept from the
+    a whole pipeline from photos to embeddings needs memory for one batch of photos only; of a
+    pipeline, all steps but the last work on the next batch in the meantime. `fit` hands over all at
+    once, or only one if the transformer learns nothing from faces, as an aligner and a pretrained
+    network do. A face that an earlier step did not find (all NaN) is kept from the
     transformer, and its values are NaN.
 
     Parameters
@@ -89,7 +92,6 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         self.image_shape = image_shape
         self.cache = cache
 
-    @with_callbacks
     def fit(self, X, y=None):
         """Fit the transformer on the distinct faces.
 
@@ -113,6 +115,30 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         With a cache, a transformer that learns nothing from faces is fitted once per process: later
         ones with equal parameters, and unchanged files of weights, share what the first has read.
         """
+        self._fit(X, y, self._check_rows(X))
+        return self
+
+    def fit_transform(self, X, y=None):
+        """Fit to rows and transform them.
+
+        Parameters
+        ----------
+        X : faces or pairs
+            As in `fit`.
+        y : array-like of shape (n,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        values : ndarray of shape (n, ...) or (n, 2, ...)
+            As of `transform`.
+        """
+        rows = self._check_rows(X)  # once, for that looks at every file
+        self._fit(X, y, rows)
+        return self._regrouped_values(X, rows)
+
+    @with_callbacks
+    def _fit(self, X, y, rows: Rows) -> None:
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         sources = fit_sources(self.transformer)
         once = None
@@ -121,11 +147,10 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         with fit_task(self, X, y, max_subtasks=1) as task:
             recalled = None if once is None else once.recall()
             if recalled is not None:
-                self._check_rows(X)
                 self.transformer_, self.output_shape_ = recalled
-                return self
+                return
             # what learns nothing from faces needs but one
-            rows, chosen, targets = self._rows_to_fit(X, y, None if sources is None else 1)
+            chosen, targets = self._choose_to_fit(rows, y, None if sources is None else 1)
             faces = self._faces(rows, chosen)
             self.transformer_ = clone(self.transformer)
             subtask = task.subcontext("fit-transformer")
@@ -133,10 +158,10 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 subtask.call_on_fit_task_begin(estimator=self, X=faces, y=targets)
                 self.transformer_.fit(faces, targets)
                 subtask.call_on_fit_task_end(estimator=self, X=faces, y=targets)
-            self.output_shape_ = self._transform_images(rows, chosen[:1]).shape[1:]
+            (first,) = self._transform_batches(rows, [chosen[:1]])
+            self.output_shape_ = first.shape[1:]
             if once is not None:
                 once.keep(self.transformer_, self.output_shape_)
-        return self
 
     @available_if(_names_its_features)
     def get_feature_names_out(self, input_features=None):
@@ -155,35 +180,34 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         check_is_fitted(self)
         return self.transformer_.get_feature_names_out(input_features)
 
-    def _rows_to_fit(self, X, y, n_most):
-        """Return rows, the distinct faces among them that are not missing, and their targets.
+    def _choose_to_fit(self, rows, y, n_most):
+        """Return the distinct faces that are not missing, and their targets.
 
         At most `n_most` faces, if that is a number.
         """
-        rows = self._check_rows(X)
         chosen, inverse = row_images(rows)
         targets = self._targets(rows, y, chosen, inverse)
         found = np.flatnonzero(_found(rows, chosen))[:n_most]
         if not len(found):
             raise ValueError("X holds missing faces (NaN) only: there is nothing to fit to.")
-        return rows, chosen[found], None if targets is None else targets[found]
+        return chosen[found], None if targets is None else targets[found]
 
     def _transform_rows(self, rows):
         chosen, inverse = row_images(rows)
         is_found = _found(rows, chosen)
         found = chosen[is_found]
+        batches = np.split(found, range(self.batch_size, len(found), self.batch_size))
         cache = as_cache(self.cache)
         if not len(found):
             values = np.empty((0, *self.output_shape_), np.float32)
         elif cache is None:
-            batches = np.split(found, range(self.batch_size, len(found), self.batch_size))
-            values = np.concatenate([self._transform_images(rows, batch) for batch in batches])
+            values = np.concatenate(list(self._transform_batches(rows, batches)))
         else:
             values = cache.look_up(
                 self.transformer_,
                 rows.images,
                 found,
-                lambda indices: self._transform_images(rows, indices),
+                lambda batches: self._transform_batches(rows, batches),
                 self.batch_size,
             )
         if len(found) < len(chosen):
@@ -192,13 +216,28 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             values[is_found] = given
         return values if rows.arity == 1 else values[inverse]
 
-    def _transform_images(self, rows: Rows, indices: np.ndarray):
-        faces = self._faces(rows, indices)
-        values = self.transformer_.transform(faces)
+    def _transform_batches(self, rows: Rows, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Transform these images batch by batch, and prepare the next batch in the meantime.
+
+        Of a pipeline, all steps but the last run one batch ahead.
+        """
+        first, last = None, self.transformer_
+        if isinstance(last, Pipeline) and len(last) > 1:
+            first, last = last[:-1], last[-1:]
+
+        def prepare():
+            for batch in batches:
+                faces = self._faces(rows, batch)
+                yield len(faces), faces if first is None else first.transform(faces)
+
+        for n_faces, prepared in prefetch(prepare()):
+            yield self._check_values(last.transform(prepared), n_faces)
+
+    def _check_values(self, values, n_faces: int) -> np.ndarray:
         values = values.toarray() if issparse(values) else np.asarray(values)
-        if len(values) != len(faces):
+        if len(values) != n_faces:
             raise ValueError(
-                f"transformer={self.transformer!r} returned {len(values)} rows for {len(faces)} "
+                f"transformer={self.transformer!r} returned {len(values)} rows for {n_faces} "
                 "faces; it must return one per face."
             )
         return values

@@ -662,7 +662,9 @@ def _check_items(items: list, arity: int) -> None:
 def _check_files(items: list) -> dict[str, Stamp]:
     """Return the stamps of all files, each looked at once; refuse missing ones, naming all."""
     stamps, missing = {}, []
-    for path in dict.fromkeys(os.fspath(item) for item in items if _is_path(item)):
+    if set(map(type, items)) != {str}:
+        items = [os.fspath(item) for item in items if _is_path(item)]
+    for path in dict.fromkeys(items):
         stamp = look_at(path)
         if stamp is None:
             missing.append(path)
@@ -688,6 +690,20 @@ def look_at(path: str) -> Stamp | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def n_threads() -> int:
+    """Return how many threads this process may keep busy.
+
+    The cores it may use, or fewer if ``OMP_NUM_THREADS`` says so: joblib sets that in its worker
+    processes to the share that each of them has.
+    """
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return (
+        min(joblib.cpu_count(), int(limit))
+        if limit.isdecimal() and int(limit)
+        else joblib.cpu_count()
+    )
 
 
 def iter_batches(
@@ -725,7 +741,7 @@ def iter_batches(
         except (ImageError, FileNotFoundError) as error:
             return error
 
-    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+    with ThreadPoolExecutor(n_threads()) as pool:
         # arrays need no decoding, so threads would only cost
         read_all = map if isinstance(images, _ArrayImages) else pool.map
         for start in range(0, len(indices), batch_size):

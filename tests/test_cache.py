@@ -559,11 +559,12 @@ from skface.images import vector_rows
 folder, notes, start, stop, seconds = sys.argv[1:]
 vectors = np.random.default_rng(0).random((2000, 8))[int(start):int(stop)]
 
-def compute(indices):
-    time.sleep(float(seconds))
-    with open(notes, "a") as file:  # one write, which is appended as a whole
-        file.write("".join(f"{value:.17g}\\n" for value in vectors[indices, 0]))
-    return vectors[indices] * 2
+def compute(batches):
+    for indices in batches:
+        time.sleep(float(seconds))
+        with open(notes, "a") as file:  # one write, which is appended as a whole
+            file.write("".join(f"{value:.17g}\\n" for value in vectors[indices, 0]))
+        yield vectors[indices] * 2
 
 print("ready", flush=True)
 values = EmbeddingCache(folder).look_up(
@@ -631,9 +632,10 @@ def test_claims_of_a_process_that_died_run_out(tmp_path, monkeypatch):
     started = time.monotonic()
     seen = []
 
-    def compute(indices):
-        seen.append(indices.tolist())
-        return scaler.transform(vectors[indices])
+    def compute(batches):
+        for indices in batches:
+            seen.append(indices.tolist())
+            yield scaler.transform(vectors[indices])
 
     cache.look_up(scaler, rows.images, np.arange(9), compute, 20)
     assert seen == [[4, 5, 6, 7, 8], [0, 1, 2, 3]]

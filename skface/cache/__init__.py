@@ -1,7 +1,7 @@
 """EmbeddingCache: values of photos on disk, so that none is computed twice."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -152,7 +152,7 @@ class EmbeddingCache:
         transformer: BaseEstimator,
         images: ImageSequence,
         indices: np.ndarray,
-        compute: Callable[[np.ndarray], np.ndarray],
+        compute: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
         batch_size: int,
     ) -> np.ndarray:
         """Return the values of images, and compute those that are not there.
@@ -166,7 +166,7 @@ class EmbeddingCache:
         indices : ndarray of shape (n,)
             Which of them.
         compute : callable
-            Returns the values, (b, ...), of the images with the b indices given.
+            Yields the values, (b, ...), of batch after batch of images, given by b indices each.
         batch_size : int
             Images computed at a time. Each batch is stored before the next.
 
@@ -198,7 +198,7 @@ class EmbeddingCache:
         return desk.look_up(
             fingerprint(transformer, kinds),
             photos,
-            lambda places: compute(indices[places]),
+            lambda batches: compute(indices[places] for places in batches),
             are_same,
             batch_size,
             self.max_bytes,

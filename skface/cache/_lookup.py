@@ -9,7 +9,8 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ class Desk:
         self,
         transformer: bytes,
         photos: list[bytes | None],
-        compute: Callable[[np.ndarray], np.ndarray],
+        compute: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
         are_same: Callable[[np.ndarray], np.ndarray],
         batch_size: int,
         max_bytes: int | None,
@@ -124,7 +125,7 @@ class Desk:
         photos : list of bytes or None
             Digests of the photos; None for one that is not to be looked up.
         compute : callable
-            Returns the vectors of the photos at some places of `photos`, which is an int array.
+            Yields the vectors of batch after batch of photos, given by their places in `photos`.
         are_same : callable
             Tells which photos at such places are still what their digests say.
         batch_size : int
@@ -151,9 +152,9 @@ class Desk:
                     first_at.setdefault(photos[at], at)
             work = _Work(self, shelf, transformer, compute, are_same, batch_size, max_bytes, loose)
             work.fill(first_at)
-            for start in range(0, len(unknown), batch_size):
-                some = np.array(unknown[start : start + batch_size])
-                loose.update(zip(some.tolist(), compute(some), strict=True))
+            batches = [unknown[i : i + batch_size] for i in range(0, len(unknown), batch_size)]
+            for batch, values in zip(batches, compute(map(np.array, batches)), strict=True):
+                loose.update(zip(batch, values, strict=True))
             for at in missing:
                 photo = photos[at]
                 places[at] = shelf.place_of.get(photo, -1)
@@ -182,17 +183,17 @@ class Desk:
         shelf: Shelf,
         transformer: bytes,
         vectors: dict[bytes, np.ndarray],
-        owner: bytes,
+        claimed: list[bytes],
         max_bytes: int | None,
     ) -> None:
-        """Keep vectors that were computed, in memory and in the store."""
+        """Keep vectors that were computed, in memory and in the store, and give up claims."""
         with self._lock:
             shelf.add(vectors)
         if max_bytes is not None:
             for fingerprint, other in list(self._shelves.items()):
                 for used, photos in other.used_since_last_asked().items():
                     self.store.touch(fingerprint, photos, used)
-        self.store.write(transformer, vectors, owner, max_bytes)
+        self.store.write(transformer, vectors, claimed, max_bytes)
 
     def warn(self, error: StoreFullError) -> None:
         """Say, once, that the store takes nothing more."""
@@ -249,13 +250,22 @@ class _Work:
         pending = [photo for photo in first_at if photo not in self._shelf.place_of]
         if not pending:
             return
-        with _Lease(store, self._owner):
-            while pending:
-                claimed, pending = self._claim(pending)
-                if claimed:
-                    self._compute_batch(np.array([first_at[photo] for photo in claimed]), claimed)
-                elif pending:
+        claimed: deque[list[bytes]] = deque()
+
+        def batches():
+            left = pending
+            while left:
+                photos, left = self._claim(left)
+                if photos:
+                    claimed.append(photos)
+                    yield np.array([first_at[photo] for photo in photos])
+                elif left:
                     time.sleep(_WAIT_SECONDS)
+
+        with _Lease(store, self._owner):
+            for values in self._compute(batches()):
+                photos = claimed.popleft()
+                self._keep(values, photos, np.array([first_at[photo] for photo in photos]))
 
     def _claim(self, pending: list[bytes]) -> tuple[list[bytes], list[bytes]]:
         """Return photos to compute now, and those that are left for later."""
@@ -275,8 +285,7 @@ class _Work:
         with self._desk._lock:
             self._shelf.add(found)
 
-    def _compute_batch(self, at: np.ndarray, photos: list[bytes]) -> None:
-        values = self._compute(at)
+    def _keep(self, values: np.ndarray, photos: list[bytes], at: np.ndarray) -> None:
         self.n_computed += len(values)
         failed = np.zeros(len(values), dtype=bool)
         if values.dtype.kind in "fc":
@@ -292,7 +301,7 @@ class _Work:
         # of a failure its warning would be lost, and a photo that changed is known by another name
         self._loose.update((int(at[i]), values[i]) for i in np.flatnonzero(~keeps))
         try:
-            self._desk.keep(self._shelf, self._transformer, vectors, self._owner, self._max_bytes)
+            self._desk.keep(self._shelf, self._transformer, vectors, photos, self._max_bytes)
         except StoreFullError as error:
             self._desk.warn(error)
 

@@ -162,10 +162,10 @@ class Store:
         self,
         transformer: bytes,
         vectors: dict[bytes, np.ndarray],
-        owner: bytes,
+        claimed: Iterable[bytes],
         max_bytes: int | None = None,
     ) -> None:
-        """Store vectors by photo, give up the owner's claims, and make room if there is a bound."""
+        """Store vectors by photo, give up claims, and make room if there is a bound."""
         now = _now()
         with self._transaction(writes=True) as connection:
             connection.executemany(
@@ -182,7 +182,11 @@ class Store:
                     for photo, value in vectors.items()
                 ),
             )
-            connection.execute("DELETE FROM claims WHERE owner = ? OR until < ?", (owner, now))
+            connection.executemany(
+                "DELETE FROM claims WHERE transformer = ? AND photo = ?",
+                ((transformer, photo) for photo in claimed),
+            )
+            connection.execute("DELETE FROM claims WHERE until < ?", (now,))
             made_room = max_bytes is not None and _make_room(connection, max_bytes)
         if made_room:
             self._shrink()
