@@ -68,7 +68,7 @@ class Engine:
         self._converts_later = (
             runtime == "auto" and device.type == "cpu" and is_installed("openvino")
         )
-        self._plain = self._in_parts(network.module, "float32", channels_last=False)
+        self._plain = self._in_parts(network.module, "float32")
         self._fastest: Runner | None = None
         self._n_embedded = 0
         # threads that run a network at once only take the processor from each other
@@ -110,23 +110,24 @@ class Engine:
         return [Way(f"OpenVINO in {self._precision}", self._precision, build)]
 
     def _torch_ways(self) -> list[Way]:
-        # networks of others may rely on the layout, as those that call `view` do
-        channels_last = isinstance(self._network.backbone, str)
+        is_registered = isinstance(self._network.backbone, str)
 
         def build(precision: str) -> Runner:
             folded = fold_batch_norm(self._network.module)
-            return self._in_parts(folded, precision, channels_last=channels_last)
+            return self._in_parts(folded, precision, is_registered=is_registered)
 
         return [
             Way(f"torch in {precision}", precision, partial(build, precision))
             for precision in dict.fromkeys((self._precision, "float32"))
         ]
 
-    def _in_parts(self, module: nn.Module, precision: str, *, channels_last: bool) -> Runner:
+    def _in_parts(
+        self, module: nn.Module, precision: str, *, is_registered: bool = False
+    ) -> Runner:
         size = None
         if self._device.type == "cpu" and self._network.preprocessing is not None:
             size = faces_at_a_time(module, self._network.input_shape, precision)
-        run = TorchNetwork(module, self._device, precision, channels_last=channels_last)
+        run = TorchNetwork(module, self._device, precision, is_registered=is_registered)
         return InParts(run, size)
 
     def _first_equal(self, ways: list[Way], faces: np.ndarray, otherwise: Runner) -> Runner | None:
