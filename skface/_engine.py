@@ -77,15 +77,19 @@ class Engine:
     def embed(self, faces: list[np.ndarray], *, flip: bool) -> np.ndarray:
         """Embed faces, with their mirror images if asked; (n, d) of any length, float32."""
         batch = self._network.inputs(faces)
-        with self._lock:
-            vectors = self._embed(batch)
-            if flip and self._network.preprocessing is not None:
-                mirrored = self._embed(np.ascontiguousarray(batch[..., ::-1]))
-                # each of length 1, so that neither outweighs the other
-                vectors = _unit(vectors) + _unit(mirrored)
+        vectors = self.run(batch)
+        if flip and self._network.preprocessing is not None:
+            mirrored = self.run(np.ascontiguousarray(batch[..., ::-1]))
+            # each of length 1, so that neither outweighs the other
+            vectors = _unit(vectors) + _unit(mirrored)
         return vectors
 
-    def _embed(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Embed a float32 batch of the network's input."""
+        with self._lock:
+            return self._run(batch)
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
         if self._network.preprocessing is None:
             return self._plain(batch)
         if self._fastest is None:
