@@ -17,6 +17,7 @@ import io
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -103,13 +104,10 @@ def measure_backbone(
     batch = network.inputs(list(faces))
     flops = count_flops(network)
     eager_rate, expected, speeds = None, None, []
-    for way, precision, run in ways(backbone, faces):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            run(batch)  # builds and checks
-        dropped = [str(w.message) for w in caught if str(w.message).startswith("backbone=")]
-        if dropped:  # another way has taken its place, and has a row of its own
-            print(f"| {backbone} | {way} | {dropped[0]} | | | |")
+    for way, precision, build in ways(backbone, faces):
+        run, problem = prepare(build, batch)
+        if problem is not None:
+            print(f"| {backbone} | {way} | {problem} | | | |")
             continue
         vectors = run(batch)
         rate = batch_size / best_time(lambda run=run: run(batch), repeats)
@@ -128,19 +126,42 @@ def measure_backbone(
     return speeds
 
 
+def prepare(build: Callable, batch: np.ndarray) -> tuple[Callable | None, str | None]:
+    """Build and check a way to run a backbone; if it cannot, return why instead."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            run = build()
+            run(batch)
+        except torch.onnx.errors.OnnxExporterError as error:
+            return None, str(error).partition("[")[0].strip()
+    # another way has taken its place, and has a row of its own
+    dropped = [str(w.message) for w in caught if str(w.message).startswith("backbone=")]
+    return run, dropped[0] if dropped else None
+
+
 def ways(backbone: str, faces: np.ndarray) -> list[tuple[str, str, Callable]]:
-    """Return the ways to run a backbone: name, precision, and what runs a batch."""
-    found = [("eager", "float32", TorchNetwork(make_network(backbone).module, CPU))]
+    """Return the ways to run a backbone: name, precision, and what builds what runs a batch."""
+
+    def engine(precision: str, runtime: str) -> Callable:
+        return Engine(make_network(backbone), CPU, precision, runtime).run
+
+    def transform(runtime: str) -> Callable:
+        embedder = fitted_embedder(backbone, runtime)
+        return lambda _: embedder.transform(faces)
+
+    found = [("eager", "float32", lambda: TorchNetwork(make_network(backbone).module, CPU))]
     runtimes = ["torch"] + ["openvino"] * is_installed("openvino")
-    for runtime in runtimes:
-        for precision in ("float32", "bfloat16"):
-            engine = Engine(make_network(backbone), CPU, precision, runtime)
-            found.append((f"skface, {runtime} {precision}", precision, engine.run))
+    found += [
+        (f"skface, {runtime} {precision}", precision, partial(engine, precision, runtime))
+        for runtime in runtimes
+        for precision in ("float32", "bfloat16")
+    ]
     if is_installed("onnxruntime") and is_installed("onnx"):
-        found.append(("onnxruntime float32", "float32", onnxruntime_way(make_network(backbone))))
-    embedder = fitted_embedder(backbone, runtimes[-1])
+        build = partial(onnxruntime_way, make_network(backbone))
+        found.append(("onnxruntime float32", "float32", build))
     found.append(
-        (f"transform, {runtimes[-1]} bfloat16", "bfloat16", lambda _: embedder.transform(faces))
+        (f"transform, {runtimes[-1]} bfloat16", "bfloat16", partial(transform, runtimes[-1]))
     )
     return found
 
@@ -172,16 +193,14 @@ def onnxruntime_way(network: Network) -> Callable[[np.ndarray], np.ndarray]:
     import onnxruntime
 
     file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside of torch's exporter
-        torch.onnx.export(
-            network.module,
-            torch.zeros(2, *network.input_shape),
-            file,
-            dynamo=False,
-            input_names=["x"],
-            dynamic_axes={"x": {0: "n"}},
-        )
+    torch.onnx.export(
+        network.module,
+        torch.zeros(2, *network.input_shape),
+        file,
+        dynamo=False,
+        input_names=["x"],
+        dynamic_axes={"x": {0: "n"}},
+    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_share()
     session = onnxruntime.InferenceSession(
