@@ -68,7 +68,7 @@ class Engine:
         self._converts_later = (
             runtime == "auto" and device.type == "cpu" and is_installed("openvino")
         )
-        self._plain = self._in_parts(network.module, "float32", channels_last=False)
+        self._plain = self._in_parts(network.module, "float32")
         self._fastest: Runner | None = None
         self._n_embedded = 0
         # threads that run a network at once only take the processor from each other
@@ -77,15 +77,19 @@ class Engine:
     def embed(self, faces: list[np.ndarray], *, flip: bool) -> np.ndarray:
         """Embed faces, with their mirror images if asked; (n, d) of any length, float32."""
         batch = self._network.inputs(faces)
-        with self._lock:
-            vectors = self._embed(batch)
-            if flip and self._network.preprocessing is not None:
-                mirrored = self._embed(np.ascontiguousarray(batch[..., ::-1]))
-                # each of length 1, so that neither outweighs the other
-                vectors = _unit(vectors) + _unit(mirrored)
+        vectors = self.run(batch)
+        if flip and self._network.preprocessing is not None:
+            mirrored = self.run(np.ascontiguousarray(batch[..., ::-1]))
+            # each of length 1, so that neither outweighs the other
+            vectors = _unit(vectors) + _unit(mirrored)
         return vectors
 
-    def _embed(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Embed a float32 batch of the network's input."""
+        with self._lock:
+            return self._run(batch)
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
         if self._network.preprocessing is None:
             return self._plain(batch)
         if self._fastest is None:
@@ -110,23 +114,24 @@ class Engine:
         return [Way(f"OpenVINO in {self._precision}", self._precision, build)]
 
     def _torch_ways(self) -> list[Way]:
-        # networks of others may rely on the layout, as those that call `view` do
-        channels_last = isinstance(self._network.backbone, str)
+        is_registered = isinstance(self._network.backbone, str)
 
         def build(precision: str) -> Runner:
             folded = fold_batch_norm(self._network.module)
-            return self._in_parts(folded, precision, channels_last=channels_last)
+            return self._in_parts(folded, precision, is_registered=is_registered)
 
         return [
             Way(f"torch in {precision}", precision, partial(build, precision))
             for precision in dict.fromkeys((self._precision, "float32"))
         ]
 
-    def _in_parts(self, module: nn.Module, precision: str, *, channels_last: bool) -> Runner:
+    def _in_parts(
+        self, module: nn.Module, precision: str, *, is_registered: bool = False
+    ) -> Runner:
         size = None
         if self._device.type == "cpu" and self._network.preprocessing is not None:
             size = faces_at_a_time(module, self._network.input_shape, precision)
-        run = TorchNetwork(module, self._device, precision, channels_last=channels_last)
+        run = TorchNetwork(module, self._device, precision, is_registered=is_registered)
         return InParts(run, size)
 
     def _first_equal(self, ways: list[Way], faces: np.ndarray, otherwise: Runner) -> Runner | None:

@@ -247,8 +247,8 @@ class NetworkMixin(CallbackSupportMixin, ABC):
             )
         if self._embedding_device().type != "cpu":
             raise ValueError(
-                f"runtime='openvino' runs on the CPU, but device={self.device!r}: set device='cpu', "
-                "or runtime='torch'."
+                f"runtime='openvino' runs on the CPU, but device={self.device!r}: set "
+                "device='cpu', or runtime='torch'."
             )
 
     def _check_rows(self, X: Any) -> Rows:

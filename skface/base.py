@@ -58,11 +58,19 @@ class Preprocessing:
 
     def __call__(self, faces: list[np.ndarray]) -> np.ndarray:
         """Turn (H, W, 3) RGB faces into one float32 batch (n, 3, H, W)."""
-        batch = np.stack([self._pixels(face) for face in faces])
-        if self.color == "bgr":
-            batch = batch[..., ::-1]
-        batch = (batch - np.float32(self.mean)) / np.float32(self.std)
-        return np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+        mean, std = (
+            np.asarray(value, dtype=np.float32).reshape(-1, 1, 1) for value in (self.mean, self.std)
+        )
+        batch = None
+        for i, face in enumerate(faces):
+            planes = self._pixels(face).transpose(2, 0, 1)
+            if batch is None:
+                batch = np.empty((len(faces), *planes.shape), dtype=np.float32)
+            # face by face, each stays in the cache until it is done
+            batch[i] = planes[::-1] if self.color == "bgr" else planes
+            batch[i] -= mean
+            batch[i] /= std
+        return batch
 
     def to_bytes(self, face: np.ndarray) -> np.ndarray:
         """Resize an (H, W, 3) face and round its pixels to uint8."""

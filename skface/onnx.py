@@ -1,7 +1,6 @@
 """OnnxEmbedder: the embedder contract for ONNX and OpenVINO files."""
 
-import importlib.util
-import threading
+from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_scalar
 
 from skface._callbacks import fit_as_one_task
+from skface._runtimes import InParts, OpenVinoNetwork, is_installed, thread_share
 from skface._validation import check_option
 from skface.base import BaseEmbedder, Preprocessing, live
 from skface.weights import REGISTRY, fetch_weights, locate_weights, weights_info
@@ -206,7 +206,10 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
 
 
 class _Session:
-    """One network: batches of (n, 3, H, W) in, (n, d) out."""
+    """One network: batches of (n, 3, H, W) in, (n, d) out.
+
+    A subclass runs an array of as many faces as the file takes in `_run`.
+    """
 
     input_shape: tuple
     channels_last: bool
@@ -223,27 +226,28 @@ class _Session:
     def run(self, batch):
         if self.channels_last:
             batch = batch.transpose(0, 2, 3, 1)
-        # files exported for one face take one face at a time
-        step = self.input_shape[0] or len(batch)
-        if len(batch) % step:
-            padding = np.zeros((step - len(batch) % step, *batch.shape[1:]), batch.dtype)
-            padded = np.concatenate([batch, padding])
-        else:
-            padded = batch
-        parts = [
-            self._run(np.ascontiguousarray(padded[i : i + step]))
-            for i in range(0, len(padded), step)
-        ]
-        vectors = np.concatenate([np.reshape(part, (len(part), -1)) for part in parts])
-        return vectors[: len(batch)]
+        # files exported for a number of faces take that many at a time
+        step = self.input_shape[0]
+        if step is None:
+            return _flatten(self._in_parts(np.ascontiguousarray(batch)))
+        padding = np.zeros((-len(batch) % step, *batch.shape[1:]), batch.dtype)
+        padded = np.concatenate([batch, padding])
+        parts = [self._run(padded[i : i + step]) for i in range(0, len(padded), step)]
+        return _flatten(np.concatenate(parts))[: len(batch)]
+
+    @cached_property
+    def _in_parts(self):
+        return InParts(self._run)
 
 
 class _OnnxRuntimeSession(_Session):
     def __init__(self, model, _):
         import onnxruntime
 
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = thread_share()
         self._session = onnxruntime.InferenceSession(
-            model.tobytes(), providers=onnxruntime.get_available_providers()
+            model.tobytes(), options, providers=onnxruntime.get_available_providers()
         )
         first = self._session.get_inputs()[0]
         self._name = first.name
@@ -265,21 +269,16 @@ class _OpenVinoSession(_Session):
             # OpenVINO propagates an open batch through the graph, so one face at a time is no need
             network.reshape([-1, *(n or -1 for n in self.input_shape[1:])])
             self.input_shape = (None, *self.input_shape[1:])
-        # throughput must not cost precision: bfloat16 is not asked for unless the user does
-        self._compiled = core.compile_model(
-            network, "CPU", {"INFERENCE_PRECISION_HINT": openvino.Type.f32}
-        )
-        self._requests = threading.local()  # one serves one thread at a time
+        # throughput must not cost precision: bfloat16 is not asked for
+        self._run = OpenVinoNetwork(network, "float32", thread_share())
 
-    def _run(self, batch):
-        if not hasattr(self._requests, "own"):
-            self._requests.own = self._compiled.create_infer_request()
-        # the result is a view of memory that the next call overwrites
-        return self._requests.own.infer(batch)[0].copy()
+
+def _flatten(vectors):
+    return vectors.reshape(len(vectors), -1)
 
 
 def _choose_runtime(runtime, path):
-    installed = [name for name in _RUNTIMES if importlib.util.find_spec(name) is not None]
+    installed = [name for name in _RUNTIMES if is_installed(name)]
     able = ["openvino"] if path.suffix == ".xml" else list(_RUNTIMES)
     if runtime != "auto":
         if runtime not in able:
@@ -288,7 +287,7 @@ def _choose_runtime(runtime, path):
     for name in able:
         if name in installed:
             return name
-    extra = {"onnxruntime": "onnx", "openvino": "openvino"}[able[0]]
+    extra = {"onnxruntime": "onnx", "openvino": "fast"}[able[0]]
     raise ImportError(
         f"{path.name} needs {' or '.join(able)}, which is not installed: pip install "
         f"'skface[{extra}]'."

@@ -1,6 +1,7 @@
 """Running a torch network that is not trained: precision, folding, and batches that fit caches."""
 
 import copy
+import warnings
 
 import numpy as np
 import torch
@@ -68,9 +69,12 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     False
     """
     try:
-        return fuse(module)
+        folded = fuse(module)
     except Exception:  # a forward pass may do anything, so tracing it may raise anything
         return copy.deepcopy(module)
+    folded.graph.eliminate_dead_code()  # checks of the input, which would disturb other tracers
+    folded.recompile()
+    return folded
 
 
 class TorchNetwork:
@@ -84,8 +88,10 @@ class TorchNetwork:
         Where it runs.
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic inside.
-    channels_last : bool, default=False
-        Whether images are laid out with their channels last, as convolutions like them.
+    is_registered : bool, default=False
+        Whether the module keeps the conventions of :data:`skface.nn.backbones.BACKBONES`, so that
+        images may be laid out with their channels last, as convolutions like them, and its first
+        convolution, which sees the pixels, stays in float32: bfloat16 has 8 bits for them.
     """
 
     def __init__(
@@ -94,14 +100,24 @@ class TorchNetwork:
         device: torch.device,
         precision: str = "float32",
         *,
-        channels_last: bool = False,
+        is_registered: bool = False,
     ):
         self._device = device
-        self._dtype = _DTYPES[precision]
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self._module = module.to(device, self._dtype)
-        if channels_last:
-            self._module = self._module.to(memory_format=torch.channels_last)
+        self._format = torch.channels_last if is_registered else torch.contiguous_format
+        dtype = _DTYPES[precision]
+        self._input_dtype = torch.float32 if is_registered else dtype
+        if is_registered:
+            first = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
+            first.register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
+            layers = [part for part in module.modules() if not [*part.children()]]
+            for layer in layers:
+                if layer is not first:
+                    layer.to(dtype)
+        else:
+            module.to(dtype)
+        self._module = module.to(device)
+        if is_registered:
+            self._module.to(memory_format=torch.channels_last)
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """Return the vectors of a float32 batch, as float32."""
@@ -111,7 +127,7 @@ class TorchNetwork:
                 # out of pinned memory the copy does not wait for what the card is busy with
                 tensor = tensor.pin_memory()
             tensor = tensor.to(self._device, non_blocking=True)
-            tensor = tensor.to(self._dtype, memory_format=self._format)
+            tensor = tensor.to(self._input_dtype, memory_format=self._format)
             return self._module(tensor).float().cpu().numpy()
 
 
@@ -200,7 +216,9 @@ def to_openvino(module: nn.Module, input_shape: tuple[int, ...]) -> object:
     """
     import openvino
 
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        # of branches in the code of others, on shapes that are the same always
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         # tracing twice, to compare, would double the time; what comes out is compared anyway
         traced = torch.jit.trace(module, torch.zeros(2, *input_shape), check_trace=False)
     return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *input_shape])])

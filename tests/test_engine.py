@@ -1,0 +1,304 @@
+"""The inference engine: every way to run a network gives the vectors of the plain one."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import get_reusable_executor
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from torch import nn
+
+import skface._engine as engine_module
+from skface import FaceNetEmbedder, PairVerifier, SiameseVerifier, make_faces, make_pairs
+from skface._engine import Engine, shared_engine
+from skface._network import build_network
+from skface._runtimes import InParts, thread_share
+from skface.nn.backbones import BACKBONES
+from skface.nn.inference import fold_batch_norm, largest_gap, resolve_precision
+
+CPU = torch.device("cpu")
+IMAGE_BACKBONES = [name for name, spec in BACKBONES.items() if not spec.flat]
+SIZES = {"inception_resnet_v1": (96, 96)}  # for speed; it takes any size
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return make_faces(n_identities=6, n_images_per_identity=4, image_size=32, random_state=0)
+
+
+def lively_network(backbone, seed=0):
+    """A network whose batch normalisations have statistics, as after training."""
+    spec = BACKBONES[backbone]
+    size = SIZES.get(backbone, spec.input_size or (48, 40))
+    network = build_network(backbone, (3, *size), None, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    for part in network.module.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            part.running_mean.normal_(0, 0.1, generator=generator)
+            part.running_var.uniform_(0.5, 2, generator=generator)
+    return network
+
+
+def plainly(network, images):
+    with torch.inference_mode():
+        return network.module(torch.from_numpy(network.inputs(images))).numpy()
+
+
+@pytest.mark.parametrize("backbone", IMAGE_BACKBONES)
+def test_folding_leaves_no_normalisation_after_a_convolution(backbone):
+    network = lively_network(backbone)
+    folded = fold_batch_norm(network.module)
+    n_left = sum(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    # those of an IResNet that come before a convolution, whose padding is not normalised
+    expected = {"iresnet18": 9, "iresnet50": 25}.get(backbone, 0)
+    assert n_left == expected
+    images = torch.randn(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(images), network.module(images), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@pytest.mark.parametrize("backbone", ["inception_resnet_v1", "mobilefacenet", "small-resnet"])
+def test_every_way_gives_the_plain_vectors_without_a_warning(backbone, runtime):
+    pytest.importorskip(runtime)
+    network = lively_network(backbone)
+    images = list(make_faces(5, 1, 64, random_state=0).data)
+    expected = plainly(network, images)
+    for precision, gap in (("float32", 1e-6), ("bfloat16", 5e-4)):
+        engine = Engine(lively_network(backbone), CPU, precision, runtime)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            vectors = engine.embed(images, flip=False)
+        assert vectors.dtype == np.float32
+        assert largest_gap(expected, vectors) < gap
+        if precision == "bfloat16":  # it was not the plain network that ran
+            assert largest_gap(expected, vectors) > 1e-8
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_face_alone_and_among_others_is_the_same(precision, runtime, faces):
+    pytest.importorskip(runtime)
+    engine = Engine(lively_network("small-resnet"), CPU, precision, runtime)
+    images = list(faces.data)
+    together = engine.embed(images, flip=False)
+    np.testing.assert_array_equal(engine.embed(images, flip=False), together)
+    alone = np.concatenate([engine.embed([image], flip=False) for image in images])
+    assert largest_gap(together, alone) < {"float32": 1e-9, "bfloat16": 1e-5}[precision]
+
+
+def test_mirror_images_go_the_same_way(faces):
+    images = list(faces.data[:4])
+    both = [
+        plainly(lively_network("small-resnet"), list(x)) for x in (images, faces.data[:4, :, ::-1])
+    ]
+    expected = sum(v / np.linalg.norm(v, axis=1, keepdims=True) for v in both)
+    engine = Engine(lively_network("small-resnet"), CPU, "float32", "torch")
+    np.testing.assert_allclose(engine.embed(images, flip=True), expected, atol=1e-5)
+
+
+def test_what_gives_other_vectors_is_dropped_with_figures(faces, monkeypatch):
+    monkeypatch.setattr(
+        engine_module, "fold_batch_norm", lambda module: lively_network("small-resnet", 1).module
+    )
+    network = lively_network("small-resnet")
+    images = list(faces.data)
+    engine = Engine(network, CPU, "bfloat16", "torch")
+    with pytest.warns(UserWarning, match=r"small-resnet.*1 - cosine is \d.*0\.0005") as caught:
+        vectors = engine.embed(images, flip=False)
+    named = [str(warning.message) for warning in caught]
+    assert ["torch in bfloat16" in named[0], "torch in float32" in named[1]] == [True, True]
+    np.testing.assert_allclose(vectors, plainly(network, images), atol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine.embed(images, flip=False)  # asked once
+
+
+class OnlyFloat32(nn.Module):
+    """A network that tracing, bfloat16 and another layout all break."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Linear(3 * 32 * 32, 8)
+
+    def forward(self, x):
+        if x.sum() > 1e9:
+            return x
+        return self.embedding(x.view(len(x), -1) + torch.zeros(1, dtype=torch.float32))
+
+
+def test_networks_of_others_fall_back(faces):
+    embedder = FaceNetEmbedder(OnlyFloat32, None, trainable="none", random_state=0)
+    plain = clone(embedder).set_params(precision="float32").fit(faces.data)
+    fast = clone(embedder).set_params(precision="bfloat16").fit(faces.data)
+    with pytest.warns(UserWarning, match=r"OnlyFloat32.*bfloat16 cannot run it \(RuntimeError"):
+        vectors = fast.transform(faces.data)
+    np.testing.assert_allclose(vectors, plain.transform(faces.data), atol=1e-6)
+
+
+def test_vectors_that_prove_nothing_settle_nothing(faces):
+    network = lively_network("small-resnet")
+    engine = Engine(network, CPU, "bfloat16", "torch")
+    with torch.no_grad():
+        kept = network.module.norm.weight.clone(), network.module.norm.bias.clone()
+        network.module.norm.weight.zero_()
+        network.module.norm.bias.zero_()
+    assert not engine.embed(list(faces.data[:2]), flip=False).any()
+    with torch.no_grad():
+        network.module.norm.weight.copy_(kept[0])
+        network.module.norm.bias.copy_(kept[1])
+    vectors = engine.embed(list(faces.data), flip=False)
+    assert 1e-8 < largest_gap(plainly(network, list(faces.data)), vectors) < 5e-4
+
+
+def test_openvino_waits_until_conversion_pays(faces, monkeypatch):
+    pytest.importorskip("openvino")
+    converted = []
+    convert = engine_module.to_openvino
+    monkeypatch.setattr(
+        engine_module, "to_openvino", lambda *args: converted.append(args) or convert(*args)
+    )
+    monkeypatch.setattr(engine_module, "_CONVERSION_PAYS_AFTER", 30)
+    images = list(faces.data)
+    engine = Engine(lively_network("small-resnet"), CPU, "float32", "auto")
+    results = [engine.embed(images, flip=False) for _ in range(2)]
+    assert not converted
+    results += [engine.embed(images, flip=False) for _ in range(2)]
+    assert len(converted) == 1
+    for vectors in results:
+        assert largest_gap(results[0], vectors) < 1e-9
+    Engine(lively_network("small-resnet"), CPU, "float32", "openvino").embed(images, flip=False)
+    assert len(converted) == 2
+
+
+def fail_above(n_faces, error):
+    """A network that runs out of memory above so many faces."""
+    sizes = []
+
+    def run(batch):
+        if len(batch) > n_faces:
+            raise error
+        sizes.append(len(batch))
+        return batch * 2
+
+    return run, sizes
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_out_of_memory_halves_the_batch_once_and_for_all(error):
+    run, sizes = fail_above(3, error)
+    in_parts = InParts(run)
+    batch = np.arange(10.0).reshape(10, 1)
+    with pytest.warns(UserWarning, match="batch_size=2") as caught:
+        np.testing.assert_array_equal(in_parts(batch), batch * 2)
+    assert len(caught) == 1
+    assert sizes == [2] * 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        in_parts(batch)
+    with pytest.raises(type(error)):
+        InParts(fail_above(0, error)[0])(batch)
+
+
+def test_other_errors_are_not_hidden():
+    run, _ = fail_above(0, RuntimeError("weights are broken"))
+    with pytest.raises(RuntimeError, match="broken"):
+        InParts(run)(np.zeros((4, 1)))
+
+
+def test_clones_of_a_frozen_embedder_share_one_engine(faces, tmp_path, monkeypatch):
+    built = []
+
+    class Counted(Engine):
+        def __init__(self, *args):
+            built.append(args)
+            super().__init__(*args)
+
+    monkeypatch.setattr(engine_module, "Engine", Counted)
+    path = tmp_path / "own.pt"
+    torch.save(lively_network("small-resnet", seed=5).module.state_dict(), path)
+    pairs = make_pairs(faces.target, random_state=0)
+    search = GridSearchCV(
+        make_pipeline(FaceNetEmbedder("small-resnet", path), PairVerifier()),
+        {"pairverifier__threshold": [0.2, 0.5, 0.8]},
+        cv=2,
+    )
+    search.fit(faces.data[pairs.indices], pairs.target)
+    assert len(built) == 1
+    other = FaceNetEmbedder("small-resnet", path, precision="float32").fit(faces.data)
+    other.transform(faces.data)
+    assert len(built) == 1 + (resolve_precision("auto", "cpu") != "float32")
+
+
+def test_what_a_callable_builds_is_not_shared():
+    network = lively_network("small-resnet")
+    args = (lambda: network, OnlyFloat32, network.state(), CPU, "float32", "torch")
+    assert shared_engine(*args) is not shared_engine(*args)
+
+
+def threads_here():
+    return thread_share(), torch.get_num_threads()
+
+
+def test_workers_get_their_share_of_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
+    assert thread_share() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert thread_share() == cpu_count()
+    get_reusable_executor().shutdown(wait=True)  # workers keep the environment they started with
+    share = max(1, cpu_count() // 2)
+    for threads in Parallel(n_jobs=2)(delayed(threads_here)() for _ in range(2)):
+        assert threads == (share, share)
+    get_reusable_executor().shutdown(wait=True)
+
+
+def test_threads_of_torch_stay_as_they_were(faces):
+    before = torch.get_num_threads()
+    Engine(lively_network("small-resnet"), CPU, "float32", "auto").embed(
+        list(faces.data), flip=True
+    )
+    assert torch.get_num_threads() == before
+
+
+def test_openvino_is_asked_for_by_name(faces, monkeypatch):
+    embedder = FaceNetEmbedder(weights=None, runtime="openvino", max_epochs=1)
+    with pytest.raises(ValueError, match="runtime='tensorrt'"):
+        clone(embedder).set_params(runtime="tensorrt").fit(faces.data, faces.target)
+    monkeypatch.setattr("skface._fitting.is_installed", lambda runtime: False)
+    with pytest.raises(ImportError, match=r"skface\[fast\]"):
+        embedder.fit(faces.data, faces.target)
+
+
+def test_verifier_takes_the_runtimes(faces):
+    pytest.importorskip("openvino")
+    pairs = make_pairs(faces.target, random_state=0)
+    X = faces.data[pairs.indices]
+    params = {"weights": None, "max_epochs": 1, "random_state": 0, "precision": "float32"}
+    through_torch = SiameseVerifier(runtime="torch", **params).fit(X, pairs.target)
+    through_openvino = SiameseVerifier(runtime="openvino", **params).fit(X, pairs.target)
+    np.testing.assert_allclose(
+        through_openvino.predict_proba(X), through_torch.predict_proba(X), atol=1e-4
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_gpu_gives_the_plain_vectors(precision, faces):
+    images = list(faces.data)
+    expected = plainly(lively_network("small-resnet"), images)
+    engine = Engine(lively_network("small-resnet"), torch.device("cuda"), precision, "auto")
+    assert largest_gap(expected, engine.embed(images, flip=False)) < 5e-4
