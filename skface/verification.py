@@ -25,7 +25,7 @@ _CRITERIA = ("accuracy", "balanced_accuracy", "f1", "eer", "far", "cost")
 _METRICS = ("cosine", "euclidean", "sqeuclidean")
 _CALIBRATIONS = ("sigmoid", "isotonic")
 _MOST_SCORES = 32  # per pair; more look like embeddings of faces
-_BLOCK_VALUES = 2**20  # embedding values that are converted to float64 at a time
+_BLOCK_VALUES = 2**17  # embedding values that are converted to float64 at a time: 1 MiB
 
 
 def _is_calibrated(verifier: "PairVerifier") -> bool:
