@@ -16,7 +16,8 @@ def run_blocks(name, namespace):
         exec(compile(lines_above + match.group(1), name, "exec"), namespace)
 
 
-def test_user_guide():
+def test_user_guide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     namespace = {}
     run_blocks("docs/user_guide.md", namespace)
     assert namespace["embedder"].transform(namespace["face_pairs"][:3]).shape == (3, 2, 128)
