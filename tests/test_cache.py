@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cloudpickle  # which joblib sends functions to its workers with
 import joblib
 import numpy as np
 import PIL.Image
@@ -273,6 +274,8 @@ def test_functions_are_told_apart_by_their_code():
 
     assert fingerprint(make(2, [])) == fingerprint(make(2, [1]))
     assert fingerprint(make(2, [])) != fingerprint(make(3, []))
+    as_in_a_worker = cloudpickle.loads(cloudpickle.dumps(make(2, [])))
+    assert fingerprint(as_in_a_worker) == fingerprint(make(2, []))
     one, two = (FunctionTransformer(function) for function in (lambda X: X + 1, lambda X: X + 2))
     assert fingerprint(one) != fingerprint(two)
     helpers = {}
@@ -306,6 +309,7 @@ def test_classes_are_told_apart_by_their_code():
     before = fingerprint(one)
     one.transform(np.ones(3))
     assert fingerprint(one) == before == fingerprint(make(1))
+    assert fingerprint(cloudpickle.loads(cloudpickle.dumps(make(1)))) == before
     assert fingerprint(make(2)) != before
 
 

@@ -324,6 +324,8 @@ def _is_installed(module: str) -> bool:
     top = module.partition(".")[0]
     if top == "skface" or top in sys.stdlib_module_names:
         return True
+    if top == "__main__":  # of a worker process it is a file of joblib
+        return False
     file = getattr(sys.modules.get(top), "__file__", None) or ""
     return any(
         file.startswith(sysconfig.get_path(name) + os.sep) for name in ("purelib", "platlib")

@@ -16,6 +16,7 @@ _APPLICATION_ID = 0x736B6661  # "skfa", which marks the file as ours
 _VERSION = 1  # of the tables below
 _BUSY_SECONDS = 60.0
 _LEASE_MS = 10_000  # a claim that was not renewed for so long is its owner's no more
+_DELETE = "delete it, with its -wal and -shm beside it"
 _AT_A_TIME = 500  # parameters of one statement; SQLite takes 999 wherever it runs
 
 _TABLES = """
@@ -289,7 +290,7 @@ class Store:
         if version != _VERSION:
             raise CacheError(
                 f"{self.path} was written by another version of skface (format {version}; this "
-                f"one reads {_VERSION}): delete it, or name another folder as cache."
+                f"one reads {_VERSION}): {_DELETE}, or name another folder as cache."
             )
         _set_wal(connection)
         # safe if a process dies; a power cut may cost the last batches, never the file
@@ -310,7 +311,7 @@ class Store:
                 ) from error
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise CacheError(
-                    f"{self.path} is broken, or no cache of skface ({error}): delete it, or name "
+                    f"{self.path} is broken, or no cache of skface ({error}): {_DELETE}, or name "
                     "another folder as cache."
                 ) from error
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
