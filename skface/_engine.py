@@ -17,7 +17,6 @@ from skface._network import Network, State
 from skface._runtimes import InParts, OpenVinoNetwork, is_installed
 from skface.nn.inference import (
     TorchNetwork,
-    faces_at_a_time,
     fold_batch_norm,
     largest_gap,
     to_openvino,
@@ -128,10 +127,10 @@ class Engine:
     def _in_parts(
         self, module: nn.Module, precision: str, *, is_registered: bool = False
     ) -> Runner:
+        run = TorchNetwork(module, self._device, precision, is_registered=is_registered)
         size = None
         if self._device.type == "cpu" and self._network.preprocessing is not None:
-            size = faces_at_a_time(module, self._network.input_shape, precision)
-        run = TorchNetwork(module, self._device, precision, is_registered=is_registered)
+            size = run.faces_at_a_time(self._network.input_shape)
         return InParts(run, size)
 
     def _first_equal(self, ways: list[Way], faces: np.ndarray, otherwise: Runner) -> Runner | None:

@@ -154,6 +154,7 @@ class NetworkMixin(CallbackSupportMixin, ABC):
 
     def _engine(self) -> Engine:
         """Return what runs the fitted network, built once per process."""
+        self._check_runtime()
         device = self._embedding_device()
         settings = (device, resolve_precision(self.precision, device), self.runtime)
         engines = live(self, self.weights_, dict)
@@ -194,11 +195,9 @@ class NetworkMixin(CallbackSupportMixin, ABC):
             check_scalar(self.trainable, "trainable", Integral, min_val=0)
         else:
             check_option(self.trainable, "trainable", ("auto", "all", "head", "none"))
-        check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
         check_scalar(self.augment, "augment", (bool, np.bool_, Augmentation))
         for name in ("early_stopping", "warm_start"):
             check_scalar(getattr(self, name), name, (bool, np.bool_))
-        choose_device(self.device)
         self._check_runtime()
         check_finite(self.learning_rate, "learning_rate")
         check_finite(self.weight_decay, "weight_decay", boundary="left")
@@ -237,6 +236,9 @@ class NetworkMixin(CallbackSupportMixin, ABC):
                 )
 
     def _check_runtime(self) -> None:
+        """Check what may also change after `fit`: how the network is run."""
+        choose_device(self.device)
+        check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
         check_option(self.runtime, "runtime", RUNTIMES)
         if self.runtime != "openvino":
             return

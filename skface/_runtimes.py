@@ -55,15 +55,17 @@ class InParts:
         size_before = self.size
         parts, start = [], 0
         while start < len(batch):
-            part = batch[start : start + (self.size or len(batch))]
+            left = len(batch) - start
+            # parts of equal size: a small one at the end would keep few threads busy
+            step = math.ceil(left / math.ceil(left / (self.size or left)))
             try:
-                parts.append(self.run(part))
+                parts.append(self.run(batch[start : start + step]))
             except Exception as error:
-                if len(part) == 1 or not _is_out_of_memory(error):
+                if step == 1 or not _is_out_of_memory(error):
                     raise
-                self.size = len(part) // 2
+                self.size = step // 2
                 continue
-            start += len(part)
+            start += step
         if self.size != size_before:
             warnings.warn(
                 f"Memory ran out, so the network now embeds {self.size} faces at a time, which "

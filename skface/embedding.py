@@ -95,8 +95,8 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training and of embedding; the vectors are float32 always. "auto" means
         bfloat16 where the processor multiplies it natively (for training, on a GPU only), else
-        float32. In bfloat16 the cosine of an embedding to that in float32 is 0.9995 at least, or
-        float32 is used with a warning.
+        float32. If the first faces' embeddings in bfloat16 have a cosine below 0.9995 to those in
+        float32, float32 is used, with a warning.
     runtime : {"auto", "torch", "openvino"}, default="auto"
         What runs the network on a CPU to embed faces. OpenVINO is faster (``pip install
         'skface[fast]'``), but has to convert the network, for seconds: "auto" does so, if it is
@@ -345,8 +345,8 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training and of embedding; the vectors are float32 always. "auto" means
         bfloat16 where the processor multiplies it natively (for training, on a GPU only), else
-        float32. In bfloat16 the cosine of an embedding to that in float32 is 0.9995 at least, or
-        float32 is used with a warning.
+        float32. If the first faces' embeddings in bfloat16 have a cosine below 0.9995 to those in
+        float32, float32 is used, with a warning.
     runtime : {"auto", "torch", "openvino"}, default="auto"
         What runs the network on a CPU to embed faces. OpenVINO is faster (``pip install
         'skface[fast]'``), but has to convert the network, for seconds: "auto" does so, if it is

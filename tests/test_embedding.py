@@ -311,6 +311,7 @@ def test_retail_weights_equal_openvino(retail, shared_weights, faces):
     bgr = np.ascontiguousarray(X[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
     expected = np.stack([compiled(face[None])[0].ravel() for face in bgr])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    retail.set_params(precision="float32")
     np.testing.assert_allclose(retail.fit(X).transform(X), expected, atol=1e-3)
 
 

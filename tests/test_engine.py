@@ -283,6 +283,16 @@ def test_openvino_is_asked_for_by_name(faces, monkeypatch):
         embedder.fit(faces.data, faces.target)
 
 
+def test_how_to_run_may_change_after_fit(faces):
+    embedder = FaceNetEmbedder("small-resnet", None, trainable="none", random_state=0)
+    expected = embedder.set_params(precision="float32").fit(faces.data).transform(faces.data)
+    vectors = embedder.set_params(precision="bfloat16").transform(faces.data)
+    assert 1e-8 < largest_gap(expected, vectors) < 5e-4
+    for name in ("precision", "runtime"):
+        with pytest.raises(ValueError, match=f"{name}='half'"):
+            clone(embedder).fit(faces.data).set_params(**{name: "half"}).transform(faces.data)
+
+
 def test_verifier_takes_the_runtimes(faces):
     pytest.importorskip("openvino")
     pairs = make_pairs(faces.target, random_state=0)

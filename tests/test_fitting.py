@@ -228,7 +228,7 @@ def test_trainable_decides_which_stages_change(trainable, n_changed, faces, tmp_
     )
     embedder.fit(faces.data, faces.target)
 
-    module = donor._network().module
+    module = donor._rebuild().module
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     changed = [
         any(

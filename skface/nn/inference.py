@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-# Above this, glibc takes a block from the kernel and hands it back after every use, and writing to
-# fresh pages takes longer than the arithmetic: mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX.
-_MOST_ACTIVATION_BYTES = 2**25
+# glibc takes blocks above 32 MiB from the kernel and hands them back after every use, and writing
+# to fresh pages takes longer than the arithmetic (mallopt(3), M_MMAP_THRESHOLD). What convolutions
+# need besides has to fit too.
+_MOST_ACTIVATION_BYTES = 24 * 2**20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -130,47 +131,46 @@ class TorchNetwork:
             tensor = tensor.to(self._input_dtype, memory_format=self._format)
             return self._module(tensor).float().cpu().numpy()
 
+    def faces_at_a_time(self, input_shape: tuple[int, ...]) -> int:
+        """Return for how many faces the largest activation stays small enough for a CPU.
 
-def faces_at_a_time(module: nn.Module, input_shape: tuple[int, ...], precision: str) -> int:
-    """Return how many faces a CPU should run at a time, for the largest activation to be small.
+        Parameters
+        ----------
+        input_shape : tuple
+            (3, H, W) of the faces.
 
-    Parameters
-    ----------
-    module : nn.Module
-        On the CPU, in float32.
-    input_shape : tuple
-        (3, H, W) of its faces.
-    precision : {"float32", "bfloat16"}
-        Arithmetic that the network will be run in.
+        Returns
+        -------
+        int
+            1 or more.
 
-    Returns
-    -------
-    int
-        1 or more.
+        Examples
+        --------
+        >>> import torch
+        >>> from torch import nn
+        >>> from skface.nn.inference import TorchNetwork
+        >>> network = TorchNetwork(nn.Conv2d(3, 64, 1), torch.device("cpu"))
+        >>> network.faces_at_a_time((3, 64, 64))  # 1 MiB of output each
+        24
+        """
+        face = np.zeros((1, *input_shape), dtype=np.float32)
+        most = face.nbytes
 
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from skface.nn.inference import faces_at_a_time
-    >>> faces_at_a_time(nn.Conv2d(3, 64, 1), (3, 64, 64), "float32")  # 1 MiB of output each
-    32
-    """
-    face = torch.zeros(1, *input_shape)
-    most = face.numel()
+        def measure(_module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            nonlocal most
+            tensors = [part for part in (*inputs, output) if isinstance(part, Tensor)]
+            # an output may have been wider before it was cast
+            widest = max((tensor.itemsize for tensor in tensors), default=0)
+            if isinstance(output, Tensor):
+                most = max(most, output.numel() * widest)
 
-    def measure(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-        nonlocal most
-        if isinstance(output, Tensor):
-            most = max(most, output.numel())
-
-    hooks = [part.register_forward_hook(measure) for part in module.modules()]
-    try:
-        with torch.inference_mode():
-            module(face)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return max(1, _MOST_ACTIVATION_BYTES // (most * _DTYPES[precision].itemsize))
+        hooks = [part.register_forward_hook(measure) for part in self._module.modules()]
+        try:
+            self(face)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return max(1, _MOST_ACTIVATION_BYTES // most)
 
 
 def largest_gap(expected: np.ndarray, found: np.ndarray) -> float:
