@@ -14,11 +14,11 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
-    ("_callbacks", "_cartoon", "_prefetch", "_report", "_validation", "_version"),
+    ("_callbacks", "_cartoon", "_prefetch", "_report", "_validation", "_version", "_yunet"),
     ("images", "metrics", "weights", "nn"),
     ("pairs", "plotting"),
-    ("align", "base", "datasets", "model_selection"),
-    ("_network",),
+    ("base", "datasets", "model_selection"),
+    ("align", "_network"),
     ("_training_set",),
     ("_fitting",),
     ("embedding", "onnx", "siamese", "verification"),
