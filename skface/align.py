@@ -1,7 +1,6 @@
 """FaceAligner and the crop geometries: from a photo to the crop that a network was trained with."""
 
 import os
-import threading
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -18,6 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skface._callbacks import fit_as_one_task
 from skface._validation import check_option, name_some
+from skface._yunet import YuNet, resize
+from skface.base import live
 from skface.images import ImageError, Rows, check_images, is_missing
 from skface.pairs import row_images
 from skface.weights import REGISTRY, fetch_weights, locate_weights, weights_info
@@ -59,14 +60,7 @@ GEOMETRIES = {
     "facenet-160": Geometry((_ARCFACE - (56, 72)) * 1.65 + (80, 94), (160, 160)),
 }
 
-# Landmarks gain from a first doubling of small photos; more only costs time.
-_MAX_ENLARGEMENT = 2.0
-_MIN_SIDE = 64
-_N_VALUES = 15  # of a face as YuNet reports it: x, y, width, height, five points, score
-# OpenCV's log level is one for the whole process; it is lowered for a moment, by one thread.
-_LOG_LEVEL = threading.Lock()
-_LOG_ERRORS = 2
-_OPENCV_LOG = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.10 has setLogLevel in cv2
+_N_VALUES = 15  # of a face: x, y, width, height, five points, score
 
 
 class FaceNotFoundError(ValueError):
@@ -139,7 +133,8 @@ class FaceAligner(
         A registered name, an ONNX file of YuNet, or a function that takes a photo, an (H, W, 3)
         RGB array of uint8, and returns its faces as an array (k, 15): x, y, width and height of
         the box, x and y of viewer's left eye, right eye, nose, left and right mouth corner, and a
-        score. With `n_jobs` it is called by several threads at a time.
+        score. With `n_jobs` it is called by several threads at a time. YuNet is run by
+        onnxruntime where that is installed, in about half the time of OpenCV.
     face_policy : {"largest", "centre", "best-score", "single"}, default="largest"
         Which face of several is meant. "centre" weighs nearness to the middle of the photo against
         size; "single" takes several faces for a failure.
@@ -149,7 +144,8 @@ class FaceAligner(
         Longer side, in pixels, that photos are scaled to before YuNet looks at them; small photos
         are enlarged twice at most, which makes their landmarks more exact. If no face is found,
         half this size is tried, since faces wider than some 600 pixels may be missed or mistaken.
-        Faces of a few pixels need more.
+        Faces of a few pixels need more. Time grows with the square: 320 is enough, and much
+        faster, for photos that a face fills.
     on_failure : {"raise", "nan"}, default="raise"
         What to do with a photo without the face that is wanted: an error that names all of them,
         or a row of NaN and a warning. "nan" also accepts files that are missing or broken.
@@ -363,7 +359,7 @@ class FaceAligner(
         """
         chosen, inverse = row_images(rows)
         slots = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
-        detectors = threading.local()  # an OpenCV detector serves one thread at a time
+        detect = self._build_detector()
 
         # Failures are returned as text: the traceback of an error would keep its photo in memory.
         def try_one(place):
@@ -374,11 +370,9 @@ class FaceAligner(
                 return ImageError, f"{name}: there is no such file"
             except ImageError as error:
                 return ImageError, str(error)  # begins with the name
-            if not hasattr(detectors, "detect"):
-                detectors.detect = self._build_detector()
             try:
                 photo = _in_bytes(photo)
-                work(slots[place], photo, detectors.detect(photo))
+                work(slots[place], photo, detect(photo))
             except (FaceNotFoundError, cv2.error) as error:
                 return FaceNotFoundError, f"{name}: {error}"
 
@@ -412,7 +406,10 @@ class FaceAligner(
         if callable(self.detector_):
             find = _checked(self.detector_)
         else:
-            find = _YuNet(self.detector_, self.min_score, self.detection_size)
+            yunet = live(self, self.detector_, lambda: YuNet(self.detector_))
+
+            def find(photo):
+                return yunet(photo, self.min_score, self.detection_size)
 
         def detect(photo):
             faces = find(photo)
@@ -462,50 +459,12 @@ def _load_detector(detector: Any) -> np.ndarray | Callable:
         path = Path(detector)
     model = np.fromfile(path, dtype=np.uint8)
     try:
-        _YuNet(model, 0.5, 64)(np.zeros((64, 64, 3), dtype=np.uint8))
+        YuNet(model)
     except cv2.error as error:
         raise ValueError(
             f"detector={str(path)!r} is no YuNet model that OpenCV reads: {error}"
         ) from error
     return model
-
-
-class _YuNet:
-    """OpenCV's YuNet on photos of any size. Not to be shared between threads, nor pickled."""
-
-    def __init__(self, model: np.ndarray, min_score: float, detection_size: int):
-        with _LOG_LEVEL:
-            # OpenCV 5 warns at every start that its new engine ignores the default target
-            level = _OPENCV_LOG.setLogLevel(_LOG_ERRORS)
-            try:
-                self._net = cv2.FaceDetectorYN.create(
-                    "onnx", model, np.empty(0, np.uint8), (64, 64), score_threshold=min_score
-                )
-            finally:
-                _OPENCV_LOG.setLogLevel(level)
-        self._detection_size = detection_size
-
-    def __call__(self, photo: np.ndarray) -> np.ndarray:
-        scale = min(self._detection_size / max(photo.shape[:2]), _MAX_ENLARGEMENT)
-        faces = self._at_scale(photo, scale)
-        # YuNet misses faces that fill a large photo, and finds them in a smaller one
-        return faces if len(faces) else self._at_scale(photo, scale / 2)
-
-    def _at_scale(self, photo: np.ndarray, scale: float) -> np.ndarray:
-        resized = _resize(photo, scale)
-        height, width = resized.shape[:2]
-        bgr = cv2.cvtColor(resized, cv2.COLOR_RGB2BGR)
-        # of images narrower than this OpenCV 4 reads unset memory, and may report any face
-        below, right = max(0, _MIN_SIDE - height), max(0, _MIN_SIDE - width)
-        bgr = cv2.copyMakeBorder(bgr, 0, below, 0, right, cv2.BORDER_CONSTANT)
-        self._net.setInputSize(bgr.shape[1::-1])
-        faces = self._net.detect(bgr)[1]
-        if faces is None:
-            return np.empty((0, _N_VALUES))
-        faces = faces.astype(np.float64)
-        # each side was rounded to whole pixels
-        faces[:, :14] *= np.tile((photo.shape[1] / width, photo.shape[0] / height), 7)
-        return faces
 
 
 def _checked(detector: Callable) -> Callable[[np.ndarray], np.ndarray]:
@@ -566,21 +525,13 @@ def _choose(faces: np.ndarray, shape: tuple[int, ...], policy: str) -> np.ndarra
 # ------------------------------------------------------------------------------------ warping
 
 
-def _resize(photo: np.ndarray, scale: float) -> np.ndarray:
-    height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
-    if (height, width) == photo.shape[:2]:
-        return photo
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.resize(photo, (width, height), interpolation=method)
-
-
 def _warp(photo: np.ndarray, points: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Warp a photo so that its landmarks come nearest to those of the crop."""
     matrix = fit_similarity(points, geometry.points)
     scale = np.hypot(*matrix[:, 0])
     if scale < 0.5:
         # bilinear sampling skips pixels when it shrinks by more than two: average them first
-        small = _resize(photo, 2 * scale)
+        small = resize(photo, 2 * scale)
         ratio = np.divide(photo.shape[1::-1], small.shape[1::-1])
         # pixel centres lie at half integers of the photo's extent
         enlarge = np.column_stack([np.diag(ratio), ratio / 2 - 0.5])

@@ -1,5 +1,6 @@
 """Where landmarks come to lie, which face is chosen, and what happens to photos without one."""
 
+import importlib.util
 import pickle
 import tracemalloc
 import warnings
@@ -13,8 +14,10 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skface import FaceAligner
+from skface import FaceAligner, _yunet
+from skface._yunet import YuNet
 from skface.align import GEOMETRIES, FaceNotFoundError, fit_similarity, resolve_geometry
+from skface.base import live
 from skface.images import ImageError
 from skface.weights import REGISTRY
 
@@ -356,6 +359,38 @@ def test_files_pil_images_and_arrays_of_differing_sizes_give_the_same_crops(
         np.testing.assert_array_equal(align(X, "yunet"), expected)
     one_by_one = np.concatenate([align([photo], "yunet") for photo in scaled])
     np.testing.assert_array_equal(one_by_one, expected)
+
+
+@pytest.mark.parametrize("min_score", [0.1, 0.6])
+@pytest.mark.parametrize("scale", [2.0, 1.0, 0.6, 0.1])
+def test_onnxruntime_finds_the_faces_that_opencv_finds(scale, min_score, photos, skface_home):
+    pytest.importorskip("onnxruntime")
+    model = np.fromfile(next(skface_home.glob("face_detection_yunet*.onnx")), dtype=np.uint8)
+    fast = YuNet(model)
+    assert isinstance(fast._find, _yunet._OnnxRuntime)
+    plain = YuNet(model)
+    plain._find = _yunet._OpenCv(model)
+    canvas = pasted((501, 260), (photos[0], (0, 0)), (photos[1], (251, 5)))
+    n_faces = 0
+    for photo in (*photos[:4], canvas, WALL):
+        expected = plain.at_scale(photo, min_score, scale)
+        n_faces += len(expected)
+        np.testing.assert_allclose(fast.at_scale(photo, min_score, scale), expected, atol=2e-3)
+    assert n_faces >= (0 if scale < 0.5 else 6)
+
+
+def test_opencv_runs_where_onnxruntime_is_missing(paths, skface_home, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    expected = FaceAligner().fit(paths).detect(paths[:3])
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
+    )
+    aligner = FaceAligner().fit(paths)
+    found = aligner.detect(paths[:3])
+    assert isinstance(live(aligner, aligner.detector_, list)._find, _yunet._OpenCv)
+    for i in range(3):
+        np.testing.assert_allclose(found.landmarks[i], expected.landmarks[i], atol=1e-3)
 
 
 @pytest.mark.parametrize("n_jobs", [2, -1])

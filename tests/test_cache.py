@@ -343,6 +343,19 @@ def test_fingerprints_agree_between_processes():
     assert len(seen) == 1
 
 
+def test_what_is_loaded_later_changes_no_fingerprint():
+    code = textwrap.dedent(
+        """
+        from sklearn.preprocessing import StandardScaler
+        from skface.cache._fingerprint import fingerprint
+        before = fingerprint(StandardScaler())
+        import cv2, PIL, scipy.stats, torch
+        assert fingerprint(StandardScaler()) == before
+        """
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_large_arrays_are_hashed_once(monkeypatch):
     scaler = StandardScaler().fit(np.random.default_rng(0).random((3, 2000)))
     first = fingerprint(scaler)

@@ -1,5 +1,8 @@
 """PerFace against doing it by hand, and the verifier in one line."""
 
+import threading
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import PIL.Image
@@ -12,7 +15,14 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
 from torch import nn
 
-from skface import FaceNetEmbedder, PairVerifier, PerFace, make_face_verifier, make_faces
+from skface import (
+    FaceAligner,
+    FaceNetEmbedder,
+    PairVerifier,
+    PerFace,
+    make_face_verifier,
+    make_faces,
+)
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +160,67 @@ def test_make_face_verifier_matches_crop_and_weights():
         make_face_verifier("nobody")
     with pytest.raises(ValueError, match="far=0.01 goes with criterion='far'"):
         make_face_verifier(far=1e-2)
+
+
+def test_pipelines_work_on_the_next_batch_while_the_last_step_works(tmp_path, faces):
+    paths = [str(tmp_path / f"{i}.png") for i in range(9)]
+    for path, pixels in zip(paths, faces.data, strict=False):
+        PIL.Image.fromarray(pixels).save(path)
+    ahead = threading.Event()
+    calls = []
+
+    def first(X):
+        calls.append("first")
+        if calls.count("first") > 1:
+            ahead.set()
+        return X
+
+    def last(X):
+        assert ahead.wait(10)
+        return np.asarray(X) * 2
+
+    steps = [StandardScaler(), FunctionTransformer(first), FunctionTransformer(last)]
+    ahead.set()  # fit transforms one face, after which there is none
+    per_face = PerFace(make_pipeline(*steps), batch_size=3).fit(paths)
+    expected = 2 * per_face.transformer_[0].transform(faces.data[:9].reshape(9, -1) / 255)
+    ahead.clear()
+    calls.clear()
+    np.testing.assert_allclose(per_face.transform(paths), expected)
+    assert calls == ["first"] * 3
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_errors_of_any_step_reach_the_caller(step, faces):
+    def broken(X):
+        raise KeyError("broken step")
+
+    steps = [FunctionTransformer(), FunctionTransformer()]
+    per_face = PerFace(make_pipeline(*steps), batch_size=3).fit(faces.data)
+    per_face.transformer_[step].func = broken
+    with pytest.raises(KeyError, match="broken step"):
+        per_face.transform(faces.data)
+
+
+def test_memory_for_photos_does_not_grow_with_their_number(tmp_path):
+    photo = np.full((400, 400, 3), 90, dtype=np.uint8)
+    photo[::2] = 30
+
+    def middle(photo):
+        return np.array([[100, 100, 200, 200, *np.ravel([(150, 150), (250, 150), (200, 200)]),
+                          *np.ravel([(160, 260), (240, 260)]), 0.9]])  # fmt: skip
+
+    paths = [str(tmp_path / f"{i}.png") for i in range(40)]
+    for path in paths:
+        PIL.Image.fromarray(photo).save(path)
+    embedder = FaceNetEmbedder(tiny_network, weights=None, image_shape=(400, 400), trainable="none")
+    aligner = FaceAligner((np.random.default_rng(0).random((5, 2)), (8, 8)), detector=middle)
+    per_face = PerFace(make_pipeline(aligner, clone(embedder)), batch_size=4)
+    for estimator in (embedder.set_params(batch_size=4), per_face):
+        estimator.fit(paths[:1])
+        peaks = []
+        for n_photos in (12, 40):
+            tracemalloc.start()
+            estimator.transform(paths[:n_photos])
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert peaks[1] - peaks[0] < 2 * photo.nbytes

@@ -15,10 +15,11 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
     ("_callbacks", "_cartoon", "_prefetch", "_report", "_runtimes", "_validation", "_version"),
+    ("_yunet",),
     ("images", "metrics", "weights", "nn"),
     ("cache", "pairs", "plotting"),
-    ("align", "base", "datasets", "model_selection"),
-    ("_frozen", "_network"),
+    ("base", "datasets", "model_selection"),
+    ("_frozen", "_network", "align"),
     ("_engine", "_training_set"),
     ("_fitting",),
     ("embedding", "onnx", "siamese", "verification"),

@@ -43,8 +43,20 @@ _IRRELEVANT = {
 # Arrays that are larger are hashed once: fitted arrays are replaced, never written to.
 _LARGE_BYTES = 2**12
 _ARRAY_DIGESTS: dict[int, tuple[weakref.ref, bytes]] = {}
-# What computes: another version may round otherwise, or find another face.
-_COMPUTES = ("cv2", "numpy", "onnxruntime", "openvino", "PIL", "scipy", "sklearn", "torch")
+# What computes, if it is installed: another version may round otherwise, or find another face.
+_COMPUTES = (
+    "numpy",
+    "onnxruntime",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+    "opencv-python",
+    "opencv-python-headless",
+    "openvino",
+    "pillow",
+    "scikit-learn",
+    "scipy",
+    "torch",
+)
 
 
 def fingerprint(estimator: BaseEstimator, *more: Any) -> bytes:
@@ -308,13 +320,15 @@ def _digest_array(array: np.ndarray) -> bytes:
     return digest.digest()
 
 
+@functools.cache
 def _surroundings() -> tuple:
-    """Return the versions of what computes; a module that is not loaded computes nothing."""
-    versions = [
-        f"{name} {getattr(sys.modules[name], '__version__', '')}"
-        for name in _COMPUTES
-        if name in sys.modules
-    ]
+    """Return the versions of what computes, whether it is loaded by now or not."""
+    versions = []
+    for name in _COMPUTES:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
     return _FORMAT, __version__, *versions
 
 

@@ -1,0 +1,175 @@
+"""YuNet: faces and landmarks of photos of any size, by onnxruntime or OpenCV."""
+
+import importlib.util
+import threading
+
+import cv2
+import numpy as np
+
+# Landmarks gain from a first doubling of small photos; more only costs time.
+_MAX_ENLARGEMENT = 2.0
+_MIN_SIDE = 64
+_MULTIPLE = 32  # of the sides of its input: its coarsest stride
+_STRIDES = (8, 16, 32)
+_N_VALUES = 15  # of a face: x, y, width, height, five points, score
+_OVERLAP = 0.3  # intersection over union from which two boxes are one face; OpenCV's default
+_MOST_BOXES = 5000  # that are compared; as in OpenCV
+# OpenCV's log level is one for the whole process; it is lowered for a moment, by one thread.
+_LOG_LEVEL = threading.Lock()
+_LOG_ERRORS = 2
+_OPENCV_LOG = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.10 has setLogLevel in cv2
+
+
+class YuNet:
+    """Finds the faces of a photo, also for several threads at a time. Not to be pickled.
+
+    Parameters
+    ----------
+    model : ndarray of uint8
+        An ONNX file of YuNet.
+    """
+
+    def __init__(self, model: np.ndarray):
+        self._find = _choose_runtime(model)
+
+    def __call__(self, photo: np.ndarray, min_score: float, detection_size: int) -> np.ndarray:
+        """Return the faces (k, 15), of this score or more, of an RGB photo of uint8.
+
+        `detection_size` is the longer side in pixels that the photo is scaled to.
+        """
+        scale = min(detection_size / max(photo.shape[:2]), _MAX_ENLARGEMENT)
+        faces = self.at_scale(photo, min_score, scale)
+        # YuNet misses faces that fill a large photo, and finds them in a smaller one
+        return faces if len(faces) else self.at_scale(photo, min_score, scale / 2)
+
+    def at_scale(self, photo: np.ndarray, min_score: float, scale: float) -> np.ndarray:
+        """Return the faces of a photo that is looked at in another size."""
+        resized = resize(photo, scale)
+        height, width = resized.shape[:2]
+        faces = self._find(cv2.cvtColor(_padded(resized), cv2.COLOR_RGB2BGR), min_score)
+        faces = faces.astype(np.float64)
+        # each side was rounded to whole pixels
+        faces[:, :14] *= np.tile((photo.shape[1] / width, photo.shape[0] / height), 7)
+        return faces
+
+
+def resize(photo: np.ndarray, scale: float) -> np.ndarray:
+    """Scale a photo, with sides of at least one pixel; averaging where it shrinks."""
+    height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
+    if (height, width) == photo.shape[:2]:
+        return photo
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(photo, (width, height), interpolation=method)
+
+
+def _padded(photo: np.ndarray) -> np.ndarray:
+    """Add black below and on the right, up to sides that the network takes.
+
+    Of images narrower than `_MIN_SIDE` OpenCV 4 reads unset memory, and may report any face.
+    """
+    below, right = (
+        max(_MIN_SIDE, -(-side // _MULTIPLE) * _MULTIPLE) - side for side in photo.shape[:2]
+    )
+    return cv2.copyMakeBorder(photo, 0, below, 0, right, cv2.BORDER_CONSTANT)
+
+
+def _choose_runtime(model: np.ndarray):
+    """Return what finds the faces, (k, 15), of BGR pixels of padded size."""
+    runtime = _OpenCv(model)
+    if importlib.util.find_spec("onnxruntime") is not None:
+        faster = _OnnxRuntime(model)
+        if faster.is_able:
+            return faster
+    return runtime
+
+
+class _OpenCv:
+    """OpenCV's own implementation of YuNet."""
+
+    def __init__(self, model: np.ndarray):
+        self._model = model
+        self._nets = threading.local()  # one serves one thread at a time
+        self._net()  # a file that OpenCV does not read is an error now
+
+    def _net(self):
+        if hasattr(self._nets, "own"):
+            return self._nets.own
+        with _LOG_LEVEL:
+            # OpenCV 5 warns at every start that its new engine ignores the default target
+            level = _OPENCV_LOG.setLogLevel(_LOG_ERRORS)
+            try:
+                self._nets.own = cv2.FaceDetectorYN.create(
+                    "onnx",
+                    self._model,
+                    np.empty(0, np.uint8),
+                    (_MIN_SIDE, _MIN_SIDE),
+                    nms_threshold=_OVERLAP,
+                )
+            finally:
+                _OPENCV_LOG.setLogLevel(level)
+        return self._nets.own
+
+    def __call__(self, pixels: np.ndarray, min_score: float) -> np.ndarray:
+        net = self._net()
+        net.setScoreThreshold(min_score)
+        net.setInputSize(pixels.shape[1::-1])
+        faces = net.detect(pixels)[1]
+        return np.empty((0, _N_VALUES)) if faces is None else faces
+
+
+class _OnnxRuntime:
+    """YuNet run by onnxruntime, in less than half of OpenCV's time.
+
+    The outputs are read as ``cv::FaceDetectorYN`` does. `is_able` is False for files that fix the
+    size of their input, and for other versions of the network.
+    """
+
+    def __init__(self, model: np.ndarray):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # as many photos at a time as the caller has threads, rather than threads for one photo
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            model.tobytes(), options, providers=["CPUExecutionProvider"]
+        )
+        first = self._session.get_inputs()[0]
+        self._input = first.name
+        self._outputs = [
+            f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")
+        ]
+        leaves_size_open = not any(isinstance(side, int) for side in first.shape[2:])
+        named = {output.name for output in self._session.get_outputs()}
+        self.is_able = leaves_size_open and named == set(self._outputs)
+
+    def __call__(self, pixels: np.ndarray, min_score: float) -> np.ndarray:
+        outputs = self._session.run(self._outputs, {self._input: cv2.dnn.blobFromImage(pixels)})
+        faces = np.concatenate(
+            [
+                _grid_faces(
+                    stride, pixels.shape[1] // stride, min_score, *outputs[4 * i : 4 * i + 4]
+                )
+                for i, stride in enumerate(_STRIDES)
+            ]
+        )
+        # OpenCV compares boxes of whole pixels
+        boxes, scores = faces[:, :4].astype(np.int32).tolist(), faces[:, 14].tolist()
+        kept = cv2.dnn.NMSBoxes(boxes, scores, min_score, _OVERLAP, 1.0, _MOST_BOXES)
+        return faces[np.asarray(kept, dtype=np.intp)]
+
+
+def _grid_faces(stride, n_columns, min_score, classes, objectness, boxes, points):
+    """Read the faces of one grid, whose cells are `stride` pixels wide."""
+    scores = np.sqrt(np.clip(classes[0, :, 0], 0, 1) * np.clip(objectness[0, :, 0], 0, 1))
+    (found,) = np.nonzero(scores >= min_score)
+    corner = np.column_stack([found % n_columns, found // n_columns])
+    boxes = boxes[0, found]
+    size = np.exp(boxes[:, 2:])
+    return stride * np.column_stack(
+        [
+            corner + boxes[:, :2] - size / 2,
+            size,
+            points[0, found] + np.tile(corner, 5),
+            scores[found] / stride,
+        ]
+    )
