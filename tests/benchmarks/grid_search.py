@@ -11,6 +11,7 @@ import argparse
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +44,13 @@ def embedder(cache: EmbeddingCache | None = None) -> PerFace:
     return PerFace(make_pipeline(aligner, FaceNetEmbedder(weights=WEIGHTS)), cache=cache)
 
 
-def measure(pairs: np.ndarray, same: np.ndarray, all_n_jobs: list[int]) -> list[dict]:
-    """Return seconds of the reference and of every search, and their ratio."""
+def measure(pairs: np.ndarray, same: np.ndarray, all_n_jobs: list[int]) -> Iterator[dict]:
+    """Yield seconds of the reference and of every search, and their ratio."""
     photos = np.unique(pairs)
     started = time.perf_counter()
     embedder().fit(photos).transform(photos)
     once = time.perf_counter() - started
-    rows = [{"what": f"{len(photos)} distinct photos once", "seconds": once}]
+    yield {"what": f"{len(photos)} distinct photos once", "seconds": once}
     for n_jobs in all_n_jobs:
         with tempfile.TemporaryDirectory() as folder:
             for state in ("empty", "full"):
@@ -67,8 +68,7 @@ def measure(pairs: np.ndarray, same: np.ndarray, all_n_jobs: list[int]) -> list[
                 search.fit(pairs, same)
                 seconds = time.perf_counter() - started
                 what = f"search, n_jobs={n_jobs}, {state} cache"
-                rows.append({"what": what, "seconds": seconds, "ratio": seconds / once})
-    return rows
+                yield {"what": what, "seconds": seconds, "ratio": seconds / once}
 
 
 def main() -> None:
