@@ -2,6 +2,7 @@
 
 import importlib.util
 import threading
+import warnings
 
 import cv2
 import numpy as np
@@ -77,9 +78,16 @@ def _choose_runtime(model: np.ndarray):
     """Return what finds the faces, (k, 15), of BGR pixels of padded size."""
     runtime = _OpenCv(model)
     if importlib.util.find_spec("onnxruntime") is not None:
-        faster = _OnnxRuntime(model)
-        if faster.is_able:
-            return faster
+        try:
+            faster = _OnnxRuntime(model)
+        except Exception as error:  # onnxruntime's errors have no class in common
+            warnings.warn(
+                f"onnxruntime cannot run the detector, so OpenCV does, in twice the time: {error}",
+                stacklevel=2,
+            )
+        else:
+            if faster.is_able:
+                return faster
     return runtime
 
 

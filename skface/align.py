@@ -145,7 +145,7 @@ class FaceAligner(
         are enlarged twice at most, which makes their landmarks more exact. If no face is found,
         half this size is tried, since faces wider than some 600 pixels may be missed or mistaken.
         Faces of a few pixels need more. Time grows with the square: 320 is enough, and much
-        faster, for photos that a face fills.
+        faster, for photos that a face fills, like LFW's.
     on_failure : {"raise", "nan"}, default="raise"
         What to do with a photo without the face that is wanted: an error that names all of them,
         or a row of NaN and a warning. "nan" also accepts files that are missing or broken.
@@ -459,7 +459,7 @@ def _load_detector(detector: Any) -> np.ndarray | Callable:
         path = Path(detector)
     model = np.fromfile(path, dtype=np.uint8)
     try:
-        YuNet(model)
+        YuNet(model)(np.zeros((64, 64, 3), dtype=np.uint8), 0.5, 64)
     except cv2.error as error:
         raise ValueError(
             f"detector={str(path)!r} is no YuNet model that OpenCV reads: {error}"

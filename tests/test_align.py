@@ -715,6 +715,31 @@ def test_invalid_parameters_are_refused_by_fit(parameters, message):
         FaceAligner(**{"detector": textured_only, **parameters}).fit([PHOTO])
 
 
+def test_opencv_runs_files_that_onnxruntime_cannot(skface_home, monkeypatch):
+    def refuse(model):
+        raise RuntimeError("operator set 99")
+
+    monkeypatch.setattr(_yunet, "_OnnxRuntime", refuse)
+    pytest.importorskip("onnxruntime")
+    with pytest.warns(UserWarning, match="OpenCV does.*operator set 99"):
+        assert FaceAligner().fit([PHOTO]).detect([WALL]).scores[0].shape == (0,)
+
+
+def test_other_networks_are_no_detectors(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Relu", ["input"], ["output"])],
+        "relu",
+        [value("input", onnx.TensorProto.FLOAT, [1, 3, 64, 64])],
+        [value("output", onnx.TensorProto.FLOAT, [1, 3, 64, 64])],
+    )
+    file = tmp_path / "relu.onnx"
+    onnx.save(onnx.helper.make_model(graph, ir_version=8), file)
+    with pytest.raises(ValueError, match=r"relu\.onnx.*no YuNet"):
+        FaceAligner(detector=file).fit([PHOTO])
+
+
 @pytest.mark.parametrize("content", [b"", b"no model", bytes(range(256)) * 9])
 def test_files_that_are_no_yunet_are_refused_by_fit(content, tmp_path):
     file = tmp_path / "detector.onnx"
