@@ -95,13 +95,13 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training and of embedding; the vectors are float32 always. "auto" means
         bfloat16 where the processor multiplies it natively (for training, on a GPU only), else
-        float32. If the first faces' embeddings in bfloat16 have a cosine below 0.9995 to those in
-        float32, float32 is used, with a warning.
+        float32. If the embeddings of the first eight faces in bfloat16 have an average cosine below
+        0.9995 to those in float32, float32 is used, with a warning.
     runtime : {"auto", "torch", "openvino"}, default="auto"
         What runs the network on a CPU to embed faces. OpenVINO is faster (``pip install
         'skface[fast]'``), but has to convert the network, for seconds: "auto" does so, if it is
-        installed, once a process has embedded a thousand faces, and "openvino" at once. Vectors
-        differ by rounding only; if they do not, torch is used with a warning.
+        installed, once a process has embedded a thousand faces, and "openvino" after eight.
+        Vectors differ by rounding only; if they do not, torch is used with a warning.
     batch_size : int, default=64
         Faces embedded at a time. It bounds memory and changes no result.
     flip : bool, default=False
@@ -345,13 +345,13 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training and of embedding; the vectors are float32 always. "auto" means
         bfloat16 where the processor multiplies it natively (for training, on a GPU only), else
-        float32. If the first faces' embeddings in bfloat16 have a cosine below 0.9995 to those in
-        float32, float32 is used, with a warning.
+        float32. If the embeddings of the first eight faces in bfloat16 have an average cosine below
+        0.9995 to those in float32, float32 is used, with a warning.
     runtime : {"auto", "torch", "openvino"}, default="auto"
         What runs the network on a CPU to embed faces. OpenVINO is faster (``pip install
         'skface[fast]'``), but has to convert the network, for seconds: "auto" does so, if it is
-        installed, once a process has embedded a thousand faces, and "openvino" at once. Vectors
-        differ by rounding only; if they do not, torch is used with a warning.
+        installed, once a process has embedded a thousand faces, and "openvino" after eight.
+        Vectors differ by rounding only; if they do not, torch is used with a warning.
     batch_size : int, default=64
         Faces embedded at a time. It bounds memory and changes no result.
     flip : bool, default=False

@@ -18,12 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import joblib
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
+from skface._runtimes import thread_share
 from skface._validation import name_some
 
 # Floats that were resized or averaged may leave [0, 1] by rounding; real range mistakes are larger.
@@ -692,20 +692,6 @@ def look_at(path: str) -> Stamp | None:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-def n_threads() -> int:
-    """Return how many threads this process may keep busy.
-
-    The cores it may use, or fewer if ``OMP_NUM_THREADS`` says so: joblib sets that in its worker
-    processes to the share that each of them has.
-    """
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return (
-        min(joblib.cpu_count(), int(limit))
-        if limit.isdecimal() and int(limit)
-        else joblib.cpu_count()
-    )
-
-
 def iter_batches(
     images: ImageSequence, indices: Sequence[int], batch_size: int
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
@@ -741,7 +727,7 @@ def iter_batches(
         except (ImageError, FileNotFoundError) as error:
             return error
 
-    with ThreadPoolExecutor(n_threads()) as pool:
+    with ThreadPoolExecutor(thread_share()) as pool:
         # arrays need no decoding, so threads would only cost
         read_all = map if isinstance(images, _ArrayImages) else pool.map
         for start in range(0, len(indices), batch_size):

@@ -18,7 +18,7 @@ from skface._engine import Engine, shared_engine
 from skface._network import build_network
 from skface._runtimes import InParts, thread_share
 from skface.nn.backbones import BACKBONES
-from skface.nn.inference import fold_batch_norm, largest_gap, resolve_precision
+from skface.nn.inference import cosine_gaps, fold_batch_norm, resolve_precision
 
 CPU = torch.device("cpu")
 IMAGE_BACKBONES = [name for name, spec in BACKBONES.items() if not spec.flat]
@@ -66,7 +66,7 @@ def test_folding_leaves_no_normalisation_after_a_convolution(backbone):
 def test_every_way_gives_the_plain_vectors_without_a_warning(backbone, runtime):
     pytest.importorskip(runtime)
     network = lively_network(backbone)
-    images = list(make_faces(5, 1, 64, random_state=0).data)
+    images = list(make_faces(9, 1, 64, random_state=0).data)
     expected = plainly(network, images)
     for precision, gap in (("float32", 1e-6), ("bfloat16", 5e-4)):
         engine = Engine(lively_network(backbone), CPU, precision, runtime)
@@ -74,9 +74,9 @@ def test_every_way_gives_the_plain_vectors_without_a_warning(backbone, runtime):
             warnings.simplefilter("error", UserWarning)
             vectors = engine.embed(images, flip=False)
         assert vectors.dtype == np.float32
-        assert largest_gap(expected, vectors) < gap
+        assert cosine_gaps(expected, vectors).max() < gap
         if precision == "bfloat16":  # it was not the plain network that ran
-            assert largest_gap(expected, vectors) > 1e-8
+            assert cosine_gaps(expected, vectors).max() > 1e-8
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
@@ -88,7 +88,7 @@ def test_a_face_alone_and_among_others_is_the_same(precision, runtime, faces):
     together = engine.embed(images, flip=False)
     np.testing.assert_array_equal(engine.embed(images, flip=False), together)
     alone = np.concatenate([engine.embed([image], flip=False) for image in images])
-    assert largest_gap(together, alone) < {"float32": 1e-9, "bfloat16": 1e-5}[precision]
+    assert cosine_gaps(together, alone).max() < {"float32": 1e-9, "bfloat16": 1e-5}[precision]
 
 
 def test_mirror_images_go_the_same_way(faces):
@@ -152,7 +152,29 @@ def test_vectors_that_prove_nothing_settle_nothing(faces):
         network.module.norm.weight.copy_(kept[0])
         network.module.norm.bias.copy_(kept[1])
     vectors = engine.embed(list(faces.data), flip=False)
-    assert 1e-8 < largest_gap(plainly(network, list(faces.data)), vectors) < 5e-4
+    assert 1e-8 < cosine_gaps(plainly(network, list(faces.data)), vectors).max() < 5e-4
+
+
+def test_small_batches_prove_together(faces):
+    network = lively_network("small-resnet")
+    engine = Engine(lively_network("small-resnet"), CPU, "bfloat16", "torch")
+    images = list(faces.data[:2])
+    expected = plainly(network, images)
+    gaps = [cosine_gaps(expected, engine.embed(images, flip=False)).max() for _ in range(5)]
+    assert max(gaps[:3]) < 1e-9  # the plain network, until there are eight faces
+    assert min(gaps[3:]) > 1e-8
+
+
+def test_one_odd_face_is_no_proof_against_a_way(faces, monkeypatch):
+    odd = 12e-4  # 1 - cosine of one face of eight: 1.5e-4 on average
+    gaps = np.array([odd, *[0.0] * 7])
+    for gap, is_dropped in ((gaps, False), (gaps * 2, True), (np.full(8, 6e-4), True)):
+        monkeypatch.setattr(engine_module, "cosine_gaps", lambda *_, gap=gap: gap)
+        engine = Engine(lively_network("small-resnet"), CPU, "bfloat16", "torch")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            engine.embed(list(faces.data[:8]), flip=False)
+        assert any("torch in bfloat16" in str(w.message) for w in caught) == is_dropped
 
 
 def test_openvino_waits_until_conversion_pays(faces, monkeypatch):
@@ -170,7 +192,7 @@ def test_openvino_waits_until_conversion_pays(faces, monkeypatch):
     results += [engine.embed(images, flip=False) for _ in range(2)]
     assert len(converted) == 1
     for vectors in results:
-        assert largest_gap(results[0], vectors) < 1e-9
+        assert cosine_gaps(results[0], vectors).max() < 1e-9
     Engine(lively_network("small-resnet"), CPU, "float32", "openvino").embed(images, flip=False)
     assert len(converted) == 2
 
@@ -287,7 +309,7 @@ def test_how_to_run_may_change_after_fit(faces):
     embedder = FaceNetEmbedder("small-resnet", None, trainable="none", random_state=0)
     expected = embedder.set_params(precision="float32").fit(faces.data).transform(faces.data)
     vectors = embedder.set_params(precision="bfloat16").transform(faces.data)
-    assert 1e-8 < largest_gap(expected, vectors) < 5e-4
+    assert 1e-8 < cosine_gaps(expected, vectors).max() < 5e-4
     for name in ("precision", "runtime"):
         with pytest.raises(ValueError, match=f"{name}='half'"):
             clone(embedder).fit(faces.data).set_params(**{name: "half"}).transform(faces.data)
@@ -311,4 +333,4 @@ def test_gpu_gives_the_plain_vectors(precision, faces):
     images = list(faces.data)
     expected = plainly(lively_network("small-resnet"), images)
     engine = Engine(lively_network("small-resnet"), torch.device("cuda"), precision, "auto")
-    assert largest_gap(expected, engine.embed(images, flip=False)) < 5e-4
+    assert cosine_gaps(expected, engine.embed(images, flip=False)).max() < 5e-4

@@ -173,30 +173,28 @@ class TorchNetwork:
         return max(1, _MOST_ACTIVATION_BYTES // most)
 
 
-def largest_gap(expected: np.ndarray, found: np.ndarray) -> float:
-    """Return 1 - cosine of the row where two arrays of vectors differ most.
+def cosine_gaps(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return 1 - cosine of each row of two arrays of vectors.
 
-    Rows of `expected` that are zero or not finite say nothing and are left out; NaN means that no
-    row is left.
+    Rows of `expected` that are zero or not finite say nothing and are left out; rows of `found`
+    that are, and vectors of another length, are infinitely far away.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skface.nn.inference import largest_gap
-    >>> largest_gap(np.eye(2), np.array([[3.0, 0.0], [0.0, -1.0]]))
-    2.0
+    >>> from skface.nn.inference import cosine_gaps
+    >>> cosine_gaps(np.eye(2), np.array([[3.0, 0.0], [0.0, -1.0]]))
+    array([0., 2.])
     """
     expected, found = expected.astype(np.float64), found.astype(np.float64)
-    if expected.shape != found.shape:
-        return np.inf
     lengths = np.linalg.norm(expected, axis=1)
     telling = np.isfinite(lengths) & (lengths > 0)
-    if not telling.any():
-        return np.nan
+    if expected.shape != found.shape:
+        return np.full(np.count_nonzero(telling), np.inf)
     expected, found, lengths = expected[telling], found[telling], lengths[telling]
     with np.errstate(divide="ignore", invalid="ignore"):
         cosines = (expected * found).sum(axis=1) / (lengths * np.linalg.norm(found, axis=1))
-    return float(np.max(1 - np.nan_to_num(cosines, nan=-np.inf)))
+    return 1 - np.nan_to_num(cosines, nan=-np.inf)
 
 
 def to_openvino(module: nn.Module, input_shape: tuple[int, ...]) -> object:

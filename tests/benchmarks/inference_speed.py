@@ -30,7 +30,7 @@ from skface._engine import Engine
 from skface._network import Network, build_network
 from skface._runtimes import is_installed, thread_share
 from skface.nn.backbones import BACKBONES
-from skface.nn.inference import TorchNetwork, largest_gap
+from skface.nn.inference import TorchNetwork, cosine_gaps
 
 CPU = torch.device("cpu")
 DEFAULT_SIZE = (112, 112)
@@ -120,7 +120,7 @@ def measure_backbone(
                 rate,
                 rate / eager_rate,
                 rate * flops / peaks[precision],
-                1 - largest_gap(expected, vectors),
+                1 - cosine_gaps(expected, vectors).max(),
             )
         )
     return speeds
