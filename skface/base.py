@@ -151,6 +151,9 @@ class _TransformsRows(ABC):
         values : ndarray of shape (n, ...) or (n, 2, ...)
             As of `transform`.
         """
+        return self._fit_transform(X, y)
+
+    def _fit_transform(self, X, y):
         return self.fit(X, y).transform(X)
 
     @abstractmethod

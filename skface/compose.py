@@ -118,21 +118,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         self._fit(X, y, self._check_rows(X))
         return self
 
-    def fit_transform(self, X, y=None):
-        """Fit to rows and transform them.
-
-        Parameters
-        ----------
-        X : faces or pairs
-            As in `fit`.
-        y : array-like of shape (n,), default=None
-            As in `fit`.
-
-        Returns
-        -------
-        values : ndarray of shape (n, ...) or (n, 2, ...)
-            As of `transform`.
-        """
+    def _fit_transform(self, X, y):
         rows = self._check_rows(X)  # once, for that looks at every file
         self._fit(X, y, rows)
         return self._regrouped_values(X, rows)
