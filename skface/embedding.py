@@ -154,11 +154,14 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     (32, 128)
     """
 
+    _can_imitate = True
+
     def __init__(
         self,
         backbone=None,
         weights="vggface2",
         *,
+        teacher=None,
         image_shape=None,
         trainable="auto",
         embedding_dim=None,
@@ -186,6 +189,7 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     ):
         self.backbone = backbone
         self.weights = weights
+        self.teacher = teacher
         self.image_shape = image_shape
         self.trainable = trainable
         self.embedding_dim = embedding_dim

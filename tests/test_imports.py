@@ -19,7 +19,7 @@ LAYERS = (
     ("pairs", "plotting"),
     ("align", "base", "datasets", "model_selection"),
     ("_network",),
-    ("_training_set",),
+    ("_teacher", "_training_set"),
     ("_fitting",),
     ("embedding", "onnx", "siamese", "verification"),
     ("compose", "evaluation"),
