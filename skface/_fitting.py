@@ -182,11 +182,6 @@ class NetworkMixin(CallbackSupportMixin, ABC):
                 f"y of shape {y.shape} holds embeddings to imitate, and teacher={self.teacher!r} "
                 "would give others. Pass one of the two."
             )
-        if isinstance(self.augment, Augmentation) and self.augment.blend and self.teacher is None:
-            raise ValueError(
-                f"augment has blend={self.augment.blend!r}, but nobody knows who a blend of two "
-                "faces is: only a teacher can embed it. Pass one, or set blend=0."
-            )
         return given or self.teacher is not None
 
     def _choose_trainable(self, has_weights: bool, imitates: bool = False) -> str | int:
@@ -224,6 +219,12 @@ class NetworkMixin(CallbackSupportMixin, ABC):
             check_option(self.trainable, "trainable", ("auto", "all", "head", "none"))
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
         check_scalar(self.augment, "augment", (bool, np.bool_, Augmentation))
+        taught = getattr(self, "teacher", None) is not None
+        if isinstance(self.augment, Augmentation) and self.augment.blend and not taught:
+            raise ValueError(
+                f"augment has blend={self.augment.blend!r}, but nobody knows who a blend of two "
+                "faces is: only a teacher can embed it. Pass one, or set blend=0."
+            )
         for name in ("early_stopping", "warm_start"):
             check_scalar(getattr(self, name), name, (bool, np.bool_))
         choose_device(self.device)

@@ -317,6 +317,12 @@ def test_targets_that_cannot_be_imitated_are_refused(faces):
         SiameseEmbedder(network_of_10, None).fit(faces.data, targets)
 
 
+def test_blends_without_a_teacher_are_refused(faces):
+    siamese = SiameseEmbedder(network_of_10, None, augment=Augmentation(blend=0.5))
+    with pytest.raises(ValueError, match="blend=0.5, but nobody knows"):
+        siamese.fit(faces.data, faces.target)
+
+
 def test_teacher_of_feature_vectors_is_refused():
     X = np.random.default_rng(0).normal(size=(10, 6))
     with pytest.raises(ValueError, match="backbone='mlp' takes feature vectors"):

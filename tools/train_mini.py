@@ -1,13 +1,13 @@
-"""Train the weights "skface-mini": a small network imitates a larger one on unlabelled photos.
+"""Train a small network to imitate a larger one, on photos whose labels are not used.
 
     python tools/train_mini.py OUT --photos FOLDER [FOLDER ...] [--crops FOLDER ...]
 
 Folders hold one folder per person. A few people are held out to watch the training, and OUT gets:
 
-    crops.npz                the faces, cut out once
-    curve.csv                a line per epoch, as it is printed
-    checkpoints/             from which the same command goes on if it was killed
-    skface-mini.safetensors  the network of the last epoch, in half precision
+    crops.npz                 the faces, cut out once
+    curve.csv                 a line per epoch, as it is printed
+    checkpoints/              from which the same command goes on if it was killed
+    iresnet-mini.safetensors  the network of the last epoch, in half precision
 
 Who a photo shows is used for nothing but holding people out. Weights are looked up as usual: set
 SKFACE_HOME to the folder that holds those of the detector and the teacher.
@@ -72,6 +72,7 @@ def main() -> None:
         args.start,
         teacher=teacher,
         augment=VARIATION,
+        n_identities_per_batch=32,  # batches of 128 photos
         max_epochs=args.epochs,
         learning_rate=args.learning_rate,
         weight_decay=0.02,
@@ -81,7 +82,7 @@ def main() -> None:
     )
     embedder.set_callbacks(Curve(args.out / "curve.csv", teacher, test))
     embedder.fit(faces[~held_out])
-    save_half(embedder.weights_, args.out / "skface-mini.safetensors")
+    save_half(embedder.weights_, args.out / "iresnet-mini.safetensors")
 
 
 def load_crops(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

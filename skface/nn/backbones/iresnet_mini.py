@@ -35,7 +35,7 @@ class IResNetMini(nn.Module):
     >>> from skface.nn.backbones.iresnet_mini import IResNetMini
     >>> network = IResNetMini().eval()
     >>> sum(p.numel() for p in network.parameters())
-    2616352
+    2616000
     >>> with torch.no_grad():
     ...     network(torch.zeros(2, 3, 112, 112)).shape
     torch.Size([2, 256])
