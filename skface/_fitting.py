@@ -28,16 +28,24 @@ from skface._network import (
     build_network,
     choose_backbone,
     choose_device,
+    choose_face_size,
     choose_input_shape,
     has_known_input,
     is_flat,
     weights_files,
 )
 from skface._runtimes import is_installed
-from skface._training_set import FaceCache, TrainingSet, collect_faces, validation_pairs
+from skface._teacher import Teacher, make_lesson, show_pixels
+from skface._training_set import (
+    FaceCache,
+    TrainingSet,
+    collect_faces,
+    collect_unlabelled,
+    validation_pairs,
+)
 from skface._validation import check_finite, check_option
 from skface._version import __version__
-from skface.base import live
+from skface.base import Preprocessing, live
 from skface.images import Rows, check_images, vector_rows
 from skface.metrics import FewImpostorsWarning, equal_error_rate, tar_at_far
 from skface.nn.augment import Augmentation
@@ -45,9 +53,10 @@ from skface.nn.checkpoint import Checkpoint
 from skface.nn.distributed import Team, join_team
 from skface.nn.freezing import freeze
 from skface.nn.inference import resolve_precision
+from skface.nn.objectives import Imitation
 from skface.nn.rng import private_global_rng
-from skface.nn.sampling import IdentitySampler, PairSampler
-from skface.nn.training import Fetch, Options, Trainer, embed
+from skface.nn.sampling import FaceSampler, IdentitySampler, PairSampler
+from skface.nn.training import Fetch, Lesson, Options, Trainer, embed
 
 _VALIDATION_FAR = 1e-2
 # What changes neither the network that is trained nor the way there.
@@ -73,6 +82,7 @@ class NetworkMixin(CallbackSupportMixin, ABC):
 
     _learns_from_pairs = False
     _has_head = False  # a head is trained even if the network is frozen
+    _can_imitate = False  # has a parameter `teacher`, and takes embeddings as y
 
     @abstractmethod
     def _make_objective(self, n_identities: int, embedding_dim: int) -> torch.nn.Module:
@@ -89,13 +99,15 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         """Choose the network, train what is trainable, and set the fitted attributes."""
         self._check_params()
         backbone, state = choose_backbone(self.backbone, self.weights)
-        trainable = self._choose_trainable(state is not None)
+        imitates = self._imitates(y)
+        trainable = self._choose_trainable(state is not None, imitates)
         learns = self._has_head or trainable != "none"
         if is_flat(backbone):
             rows = self._check_vectors(X, reset=True, min_rows=2 if learns else 1)
         else:
             rows = check_images(X, image_shape=self.image_shape)
-        faces = self._collect_faces(rows, y) if learns else None
+        faces = self._collect_faces(rows, y, imitates) if learns else None
+        teacher = self._find_teacher(backbone, faces)
         device = choose_device(self.device)
         team = join_team(device) if learns else Team()
         seed = team.agree(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -106,20 +118,29 @@ class NetworkMixin(CallbackSupportMixin, ABC):
             # other people held out would be people that the network was trained on
             seed = self.training_state_["seed"]
         if not continues:
+            width = self.embedding_dim
+            if imitates and width is None and state is None and not callable(backbone):
+                width = _width_of_targets(faces, teacher)
             network = build_network(
                 backbone,
                 choose_input_shape(backbone, self.image_shape, rows, self.batch_size),
-                self.embedding_dim,
+                width,
                 state=state,
                 origin=self.weights,
                 seed=seed,
+            )
+        wanted = _width_of_targets(faces, teacher) if imitates else network.embedding_dim
+        if network.embedding_dim != wanted:
+            raise ValueError(
+                f"The network returns {network.embedding_dim} values, the embeddings to imitate "
+                f"have {wanted}. With embedding_dim=None and no weights it would follow them."
             )
         objective, trainer = None, None
         with epochs_as_tasks(self, X, y, self.max_epochs if learns else 0) as epochs:
             if learns:
                 freeze(network.module, trainable)
                 objective, trainer = self._prepare(
-                    network, faces, trainable, device, team, seed, continues
+                    network, faces, teacher, trainable, device, team, seed, continues
                 )
                 self._run(trainer, network, objective, faces, seed, epochs)
             # all at the very end: a fit that fails leaves the estimator as it was
@@ -178,17 +199,54 @@ class NetworkMixin(CallbackSupportMixin, ABC):
 
     def _fit_sources(self) -> tuple[Path, ...] | None:
         """Name the files that `fit` reads, or return None if it learns from its rows."""
-        trainable = self._choose_trainable(self.weights is not None)
+        imitates = getattr(self, "teacher", None) is not None
+        trainable = self._choose_trainable(self.weights is not None, imitates)
         if self.weights is None or self._has_head or self.warm_start or trainable != "none":
             return None
         if not has_known_input(self.backbone, self.weights, self.image_shape):
             return None
         return weights_files(self.weights)
 
-    def _choose_trainable(self, has_weights: bool) -> str | int:
+    def _imitates(self, y: Any) -> bool:
+        """Tell whether there are embeddings to imitate: a teacher's, or rows of y."""
+        if not self._can_imitate:
+            return False
+        y = None if y is None else np.asarray(y)
+        given = y is not None and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f"
+        if given and self.teacher is not None:
+            raise ValueError(
+                f"y of shape {y.shape} holds embeddings to imitate, and teacher={self.teacher!r} "
+                "would give others. Pass one of the two."
+            )
+        return given or self.teacher is not None
+
+    def _choose_trainable(self, has_weights: bool, imitates: bool = False) -> str | int:
         if self.trainable == "auto":
-            return "none" if has_weights else "all"
+            return "none" if has_weights and not imitates else "all"
+        if imitates and self.trainable == "none":
+            raise ValueError(
+                "trainable='none' trains nothing, but there are embeddings to imitate. Set "
+                "trainable='auto', or teacher=None and another y."
+            )
         return self.trainable
+
+    def _find_teacher(self, backbone: Any, faces: TrainingSet | None) -> Teacher | None:
+        """Return the teacher, tried on one of the faces that it is to judge."""
+        if not self._can_imitate or self.teacher is None:
+            return None
+        if not hasattr(self.teacher, "transform"):
+            raise TypeError(
+                f"teacher={self.teacher!r} has no transform: pass an embedder, or any fitted "
+                "transformer from faces to vectors."
+            )
+        if is_flat(backbone):
+            raise ValueError(
+                f"backbone={backbone!r} takes feature vectors, which teacher={self.teacher!r} "
+                "cannot embed: pass its embeddings as y."
+            )
+        size = choose_face_size(self.image_shape, faces.rows, self.batch_size)
+        face = faces.rows.images[faces.places[0]]
+        return Teacher(self.teacher, Preprocessing(size).to_bytes(face))
 
     def _check_params(self) -> None:
         if isinstance(self.trainable, Integral) and not isinstance(self.trainable, bool):
@@ -196,6 +254,12 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         else:
             check_option(self.trainable, "trainable", ("auto", "all", "head", "none"))
         check_scalar(self.augment, "augment", (bool, np.bool_, Augmentation))
+        taught = getattr(self, "teacher", None) is not None
+        if isinstance(self.augment, Augmentation) and self.augment.blend and not taught:
+            raise ValueError(
+                f"augment has blend={self.augment.blend!r}, but nobody knows who a blend of two "
+                "faces is: only a teacher can embed it. Pass one, or set blend=0."
+            )
         for name in ("early_stopping", "warm_start"):
             check_scalar(getattr(self, name), name, (bool, np.bool_))
         self._check_runtime()
@@ -269,7 +333,9 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         flat = validate_data(self, X.reshape(-1, X.shape[2]), **rules)
         return vector_rows(flat.reshape(X.shape))
 
-    def _collect_faces(self, rows: Rows, y: Any) -> TrainingSet:
+    def _collect_faces(self, rows: Rows, y: Any, imitates: bool = False) -> TrainingSet:
+        if imitates:
+            return collect_unlabelled(rows, np.asarray(y) if self.teacher is None else None)
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
@@ -305,6 +371,7 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         self,
         network: Network,
         faces: TrainingSet,
+        teacher: Teacher | None,
         trainable: str | int,
         device: torch.device,
         team: Team,
@@ -313,7 +380,7 @@ class NetworkMixin(CallbackSupportMixin, ABC):
     ) -> tuple[torch.nn.Module, Trainer]:
         """Put together what trains the network in place, or only the head of the objective."""
         team.check_equal(
-            joblib.hash((faces.identities, faces.pairs)),
+            joblib.hash((faces.identities, faces.pairs, faces.targets)),
             "The processes of this run were given different faces or labels: give all the same.",
         )
         learnt, held_out = faces, None
@@ -321,18 +388,26 @@ class NetworkMixin(CallbackSupportMixin, ABC):
             learnt, held_out = faces.hold_out(self.validation_fraction, seed)
         sampler = self._make_sampler(learnt, seed)
         with private_global_rng(seed):
-            n_identities = 0 if learnt.pairs is not None else sampler.n_identities
-            objective = self._make_objective(n_identities, network.embedding_dim).float()
+            if faces.is_unlabelled:
+                objective = Imitation()
+            else:
+                n_identities = 0 if learnt.pairs is not None else sampler.n_identities
+                objective = self._make_objective(n_identities, network.embedding_dim).float()
         # a frozen network sees every face once, and the head learns from the vectors
         frozen = trainable == "none"
         module = torch.nn.Identity() if frozen else network.module
-        fetch = self._make_fetch(network, learnt, device, frozen)
+        lesson, seen = None, network
+        if teacher is not None:
+            lesson = make_lesson(teacher, network)
+            size = choose_face_size(self.image_shape, faces.rows, self.batch_size)
+            seen = show_pixels(network, size)
+        fetch = self._make_fetch(seen, learnt, device, frozen)
         options = Options(
             max_epochs=self.max_epochs,
             # plain floats, since checkpoints hold what the optimiser was given
             learning_rate=float(self.learning_rate),
             weight_decay=float(self.weight_decay),
-            augmentation=None if frozen else self._choose_augmentation(network),
+            augmentation=None if frozen else self._choose_augmentation(seen),
             chunk_size=self.chunk_size,
             precision=_choose_precision(self.precision, device),
             device=device,
@@ -342,9 +417,14 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         )
         validate = None
         if held_out is not None:
-            fetch_held_out = self._make_fetch(network, held_out, device, frozen)
-            validate = self._make_validation(module, fetch_held_out, held_out.identities, objective)
-        trainer = Trainer(module, objective, sampler, fetch, options, validate)
+            fetch_held_out = self._make_fetch(seen, held_out, device, frozen)
+            if faces.is_unlabelled:
+                validate = self._validate_imitation(module, fetch_held_out, held_out, lesson)
+            else:
+                validate = self._make_validation(
+                    module, fetch_held_out, held_out.identities, objective
+                )
+        trainer = Trainer(module, objective, sampler, fetch, options, validate, lesson)
         if continues:
             earlier = _to_tensors(self.training_state_)
             _check_same_classes(objective, earlier["objective"])
@@ -389,8 +469,12 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         chosen = self.augment if isinstance(self.augment, Augmentation) else Augmentation()
         return replace(chosen, value_range=((0 - mean) / std, (255 - mean) / std))
 
-    def _make_sampler(self, faces: TrainingSet, seed: int) -> IdentitySampler | PairSampler:
+    def _make_sampler(
+        self, faces: TrainingSet, seed: int
+    ) -> IdentitySampler | PairSampler | FaceSampler:
         n_people, n_images = self.n_identities_per_batch, self.n_images_per_identity
+        if faces.is_unlabelled:
+            return FaceSampler(len(faces.places), n_people * n_images, seed, faces.targets)
         if faces.pairs is None:
             return IdentitySampler(faces.identities, n_people, n_images, seed)
         left, right, same = faces.pairs.T
@@ -425,6 +509,25 @@ class NetworkMixin(CallbackSupportMixin, ABC):
 
         return validate
 
+    def _validate_imitation(
+        self, module: torch.nn.Module, fetch: Fetch, faces: TrainingSet, lesson: Lesson | None
+    ) -> Any:
+        """Return what measures the network on faces that it is not trained on."""
+        n_faces, targets, inputs = len(faces.places), faces.targets, fetch
+        if lesson is not None:
+            batches = np.array_split(np.arange(n_faces), -(-n_faces // self.batch_size))
+            parts = [lesson.targets(fetch(rows)).cpu().numpy() for rows in batches]
+            targets = np.concatenate(parts)
+
+            def inputs(rows: np.ndarray) -> torch.Tensor:
+                return lesson.inputs(fetch(rows))
+
+        def validate() -> dict[str, float]:
+            vectors = _embed_all(module, inputs, n_faces, self.batch_size)
+            return {"validation_cosine": float((vectors * targets).sum(axis=1).mean())}
+
+        return validate
+
     def _fingerprint(self, faces: TrainingSet, network: Network, seed: int) -> str:
         """Digest everything that training depends on."""
         digest = hashlib.sha256(f"skface {__version__} {type(self).__name__} {seed}".encode())
@@ -433,7 +536,7 @@ class NetworkMixin(CallbackSupportMixin, ABC):
                 digest.update(f"{name}={_describe(name, value)}".encode())
         for name, array in network.state().items():
             digest.update(f"{name}{array.shape}".encode() + array.tobytes())
-        for part in (faces.identities, faces.pairs):
+        for part in (faces.identities, faces.pairs, faces.targets):
             digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
         for place in faces.places:
             key = faces.rows.images.key(place)
@@ -449,10 +552,15 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         tags.input_tags.one_d_array = tags.input_tags.string = not flat
         tags.input_tags.allow_nan = not flat
         tags.input_tags.two_d_array = flat or self.image_shape is not None
-        tags.target_tags.required = (
+        taught = self._can_imitate and self.teacher is not None
+        tags.target_tags.required = not taught and (
             self._has_head or self._choose_trainable(self.weights is not None) != "none"
         )
         return tags
+
+
+def _width_of_targets(faces: TrainingSet, teacher: Teacher | None) -> int:
+    return faces.targets.shape[1] if teacher is None else teacher.embedding_dim
 
 
 def _check_same_classes(objective: torch.nn.Module, earlier: dict[str, torch.Tensor]) -> None:
@@ -515,7 +623,7 @@ def _to_tensors(state: Any) -> Any:
 
 def _describe(name: str, value: Any) -> str:
     """Describe a parameter in the same way in every process."""
-    if not callable(value):
+    if not (callable(value) or hasattr(value, "get_params")):  # an estimator's repr hides its state
         return repr(value)
     try:
         return joblib.hash(_to_arrays(value))  # the hash of a tensor does not last

@@ -149,12 +149,17 @@ def choose_input_shape(
     if spec is not None and spec.flat:
         return (rows.images[0].shape[-1],)
     if spec is not None and spec.input_size is not None:
-        size = spec.input_size
-    elif image_shape is not None:
-        size = image_shape[:2]
-    else:
-        size = rows.size or _common_size(rows, batch_size)
-    return (3, *size)
+        return (3, *spec.input_size)
+    return (3, *choose_face_size(image_shape, rows, batch_size))
+
+
+def choose_face_size(
+    image_shape: tuple[int, ...] | None, rows: Rows, batch_size: int
+) -> tuple[int, int]:
+    """Return (H, W) of faces for what takes any size: the size asked for, or their own."""
+    if image_shape is not None:
+        return tuple(image_shape[:2])
+    return rows.size or _common_size(rows, batch_size)
 
 
 def build_network(

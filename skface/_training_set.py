@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import column_or_1d
 
 from skface._network import Network
-from skface._validation import encode_labels
+from skface._validation import encode_labels, name_some
 from skface.images import Rows, iter_batches
 from skface.pairs import check_same, identities_from_pairs, make_pairs, row_images
 
@@ -34,6 +34,8 @@ class TrainingSet:
         Labelled pairs of faces: two numbers below n_faces, and 1 for the same person.
     classes : ndarray of shape (2,)
         The labels of pairs, the last one meaning the same person.
+    targets : ndarray of shape (n_faces, d) or None
+        What each face is to be embedded as, of unit length.
     """
 
     rows: Rows
@@ -41,6 +43,12 @@ class TrainingSet:
     identities: np.ndarray | None
     pairs: np.ndarray | None
     classes: np.ndarray
+    targets: np.ndarray | None = None
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether nothing is known of who the faces show, so that embeddings are imitated."""
+        return self.identities is None and self.pairs is None
 
     def keep(self, chosen: np.ndarray) -> "TrainingSet":
         """Keep the faces that a mask marks, and the pairs of two of them."""
@@ -50,16 +58,22 @@ class TrainingSet:
             kept = pairs[chosen[pairs[:, 0]] & chosen[pairs[:, 1]]]
             pairs = np.column_stack([number[kept[:, :2]], kept[:, 2]])
         identities = None if self.identities is None else self.identities[chosen]
-        return replace(self, places=self.places[chosen], identities=identities, pairs=pairs)
+        targets = None if self.targets is None else self.targets[chosen]
+        places = self.places[chosen]
+        return replace(self, places=places, identities=identities, pairs=pairs, targets=targets)
 
     def hold_out(self, fraction: float, seed: int) -> tuple["TrainingSet", "TrainingSet"]:
         """Split by people: those to train on, and some with two faces or more to validate on.
 
+        Faces of which nobody says whom they show are split one by one.
+
         Raises
         ------
         ValueError
-            If too few people, or pairs of one kind only, are left to train on.
+            If too few people or faces, or pairs of one kind only, are left to train on.
         """
+        if self.identities is None:
+            return self._hold_out_faces(fraction, seed)
         counts = np.bincount(self.identities)
         people = np.flatnonzero(counts >= 2)
         n_held_out = max(2, round(fraction * len(people)))
@@ -80,6 +94,19 @@ class TrainingSet:
                 "early_stopping=False, or add pairs."
             )
         return learnt, self.keep(chosen)
+
+    def _hold_out_faces(self, fraction: float, seed: int) -> tuple["TrainingSet", "TrainingSet"]:
+        n_faces = len(self.places)
+        n_held_out = max(2, round(fraction * n_faces))
+        if n_held_out + 2 > n_faces:
+            raise ValueError(
+                f"early_stopping=True holds {n_held_out} faces out (validation_fraction="
+                f"{fraction!r}), which of the {n_faces} there are leaves too few to train on. Set "
+                "early_stopping=False, or add faces."
+            )
+        chosen = np.zeros(n_faces, dtype=bool)
+        chosen[np.random.default_rng(seed).choice(n_faces, n_held_out, replace=False)] = True
+        return self.keep(~chosen), self.keep(chosen)
 
 
 def collect_faces(rows: Rows, y: Any, *, want_pairs: bool, want_identities: bool) -> TrainingSet:
@@ -124,6 +151,57 @@ def collect_faces(rows: Rows, y: Any, *, want_pairs: bool, want_identities: bool
             identities = identities_from_pairs(left, right, same, len(places))
     found = np.array([not rows.images.is_missing(i) for i in places])
     return TrainingSet(rows, places, identities, pairs, classes).keep(found)
+
+
+def collect_unlabelled(rows: Rows, targets: Any = None) -> TrainingSet:
+    """Collect the distinct faces that were found, to be embedded as somebody says.
+
+    Parameters
+    ----------
+    rows : Rows
+        Faces, or pairs of them if a teacher gives the targets.
+    targets : array-like of shape (n_rows, d), default=None
+        What each face is to be embedded as, of any length above 0; None if a teacher says that.
+
+    Returns
+    -------
+    TrainingSet
+        Faces that an earlier step did not find are left out.
+
+    Raises
+    ------
+    ValueError
+        If `targets` are no embeddings, one for each face.
+    """
+    places, _ = row_images(rows)
+    if targets is not None:
+        targets = _check_targets(targets, rows)
+    found = np.array([not rows.images.is_missing(i) for i in places])
+    faces = TrainingSet(rows, places, None, None, np.array([0, 1]), targets).keep(found)
+    if len(faces.places) < 2:
+        raise ValueError(
+            f"X holds {len(faces.places)} face(s) to train on; batch normalisation needs two."
+        )
+    return faces
+
+
+def _check_targets(targets: Any, rows: Rows) -> np.ndarray:
+    """Return unit vectors, one for each face."""
+    if rows.arity != 1:
+        raise ValueError(
+            f"y of shape {targets.shape} holds embeddings to imitate, which belong to faces, but X "
+            "holds pairs. Pass the faces, or a teacher."
+        )
+    if len(targets) != rows.n_rows:
+        raise ValueError(f"y has {len(targets)} embeddings, but X has {rows.n_rows} rows.")
+    norms = np.linalg.norm(targets.astype(np.float64), axis=1, keepdims=True)
+    bad = np.flatnonzero(~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)))
+    if len(bad):
+        raise ValueError(
+            f"y holds no embedding, but NaN, infinity or only zeros, in row {name_some(bad)}. "
+            "Leave these faces out."
+        )
+    return (targets / norms).astype(np.float32)
 
 
 class FaceCache:

@@ -26,32 +26,46 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     person are never compared, training therefore pushes them apart: label such a pair, or fit on
     faces with identities.
 
+    Instead of learning from labels, the network may imitate another, most often a larger one
+    (knowledge distillation): with a `teacher`, whose embedding of every varied training face it is
+    to reach, or with embeddings as `y`. It then minimises the mean of 1 - cosine, plus 3 times the
+    mean squared difference between the cosines within a batch and those of the teacher's
+    embeddings [4]_. Varied at random, and blended, a few thousand unlabelled photos go a long way
+    [5]_.
+
     Parameters
     ----------
     backbone : str or callable, default=None
         A registered network ("inception_resnet_v1", "mobilefacenet", "retail-0095", "small-resnet",
-        "iresnet18", "iresnet50", or "mlp" for rows that are feature vectors), or a callable without
-        arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d), fed
-        ``(pixels - 127.5) / 127.5``; to be saved, it has to be a named function of a module. None
-        means what the weights need, and "small-resnet" without weights.
+        "iresnet18", "iresnet50", "iresnet-mini", or "mlp" for rows that are feature vectors), or a
+        callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d),
+        fed ``(pixels - 127.5) / 127.5``; to be saved, it has to be a named function of a module.
+        None means what the weights need, and "small-resnet" without weights.
     weights : str, path or None, default="vggface2"
         A registered name (see :func:`skface.weights.list_weights`), a file (.pt, .safetensors, or
         .xml for face-reidentification-retail-0095), or None for a random start.
+    teacher : estimator, default=None
+        What to imitate: a fitted transformer from faces, (n, H, W, 3) RGB of uint8, to (n, d)
+        vectors, such as another embedder. It sees the training faces varied, at their own size
+        (`image_shape` where that is given); `y` is not used. Wrap it into
+        :class:`sklearn.frozen.FrozenEstimator`, or :func:`sklearn.base.clone` forgets what it
+        learnt; embedders with given weights, which learn nothing, need neither that nor fitting.
+        It is saved with the estimator: to leave it out, set it to None after `fit`.
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of flattened images, and the size that faces are resized to for a network that takes
         any size. None takes the size of the training faces.
     trainable : {"auto", "all", "head", "none"} or int, default="auto"
         What `fit` trains of the network: everything; the head, that is its last layer; the head
-        and this many stages before it; or nothing. "auto" freezes given weights and trains random
-        ones.
+        and this many stages before it; or nothing. "auto" trains random weights, and given ones if
+        there is something to imitate, and freezes given ones otherwise.
     embedding_dim : int, default=None
-        Length of the embedding; None takes the network's own.
+        Length of the embedding; None takes the network's own, or that of what is imitated.
     loss : {"triplet", "arcface", "cosface"} or callable, default="triplet"
         What training minimises: FaceNet's triplet loss; a softmax over the training people with an
         additive margin on the angle [2]_ or on the cosine [3]_, which forgets its class weights
         after training; or any callable ``loss(embeddings, labels)`` of an (n, d) and an (n,)
         Tensor, such as a loss of pytorch-metric-learning. A ``torch.nn.Module`` is copied, and its
-        parameters are trained too.
+        parameters are trained too. Not used to imitate.
     margin : float, default=0.2
         Margin of the loss: on squared L2 distances, which lie in [0, 4], for "triplet"; an angle in
         radians for "arcface" (0.5 is usual); a cosine for "cosface" (0.35 is usual). Not used by a
@@ -61,7 +75,8 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     n_identities_per_batch : int, default=16
         People in a training batch.
     n_images_per_identity : int, default=4
-        Photos of each person in a training batch.
+        Photos of each person in a training batch. To imitate, a batch is as many photos in all,
+        whoever they show.
     max_epochs : int, default=30
         Passes over the training faces.
     learning_rate : float, default=1e-3
@@ -71,12 +86,15 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         How strongly the optimiser (AdamW) pulls weights towards 0.
     augment : bool or Augmentation, default=True
         Whether training faces are mirrored, shifted, turned, relit, blurred and covered in part,
-        at random. A :class:`skface.nn.augment.Augmentation` says how much of each.
+        at random. A :class:`skface.nn.augment.Augmentation` says how much of each, and, with a
+        `teacher`, how many are blended with another.
     early_stopping : bool, default=False
         Whether to hold people out of training, to stop when their pairs get no better, and to keep
-        the network of the best epoch (or of the start, if no epoch is as good).
+        the network of the best epoch (or of the start, if no epoch is as good). To imitate, faces
+        are held out, and their cosine is what counts.
     validation_fraction : float, default=0.1
-        Share of the people to hold out, two at least. Only used if `early_stopping` is True.
+        Share of the people, or faces, to hold out, two at least. Only used if `early_stopping` is
+        True.
     n_iter_no_change : int, default=10
         Epochs without improvement to wait for. Only used if `early_stopping` is True.
     warm_start : bool, default=False
@@ -132,7 +150,9 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         "epoch", "loss", for the triplet loss "active_triplets" (the number with a loss
         above 0) and "active_fraction" (share of the anchors in one), "mean_genuine_distance" and
         "mean_impostor_distance" (squared L2, 0 to 4) and "learning_rate"; with early stopping also
-        "validation_eer" and "validation_tar" (at a false acceptance rate of 1 %).
+        "validation_eer" and "validation_tar" (at a false acceptance rate of 1 %). To imitate:
+        "epoch", "loss", "cosine" (to what is imitated, -1 to 1), "learning_rate", and
+        "validation_cosine".
     best_epoch_ : int or None
         Epoch whose network was kept, 0 for the start; None without `early_stopping`.
     training_state_ : dict
@@ -151,6 +171,9 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     .. [2] J. Deng, J. Guo, N. Xue, S. Zafeiriou. ArcFace: Additive Angular Margin Loss for Deep
        Face Recognition. CVPR 2019.
     .. [3] H. Wang et al. CosFace: Large Margin Cosine Loss for Deep Face Recognition. CVPR 2018.
+    .. [4] W. Park, D. Kim, Y. Lu, M. Cho. Relational Knowledge Distillation. CVPR 2019.
+    .. [5] L. Beyer, X. Zhai, A. Royer, L. Markeeva, R. Anil, A. Kolesnikov. Knowledge Distillation:
+       A Good Teacher Is Patient and Consistent. CVPR 2022.
 
     Examples
     --------
@@ -159,13 +182,25 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     >>> embedder = FaceNetEmbedder(weights=None, max_epochs=1, random_state=0)
     >>> embedder.fit_transform(faces.data, faces.target).shape
     (32, 128)
+
+    A smaller network that imitates it, for which nobody has to label a photo:
+
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> small = FaceNetEmbedder(
+    ...     "mobilefacenet", None, teacher=FrozenEstimator(embedder), max_epochs=1, random_state=0
+    ... )
+    >>> small.fit(faces.data).embedding_dim_
+    128
     """
+
+    _can_imitate = True
 
     def __init__(
         self,
         backbone=None,
         weights="vggface2",
         *,
+        teacher=None,
         image_shape=None,
         trainable="auto",
         embedding_dim=None,
@@ -194,6 +229,7 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     ):
         self.backbone = backbone
         self.weights = weights
+        self.teacher = teacher
         self.image_shape = image_shape
         self.trainable = trainable
         self.embedding_dim = embedding_dim
@@ -232,9 +268,10 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         X : faces or pairs
             Any rows that :func:`skface.images.check_images` accepts; (n, d) or (n, 2, d) vectors
             for a backbone over feature vectors.
-        y : array-like of shape (n,), default=None
+        y : array-like of shape (n,) or (n, d), default=None
             For faces the identities, of any label type. For pairs two labels, the last one in
-            sorted order meaning the same person. Not used by a frozen network.
+            sorted order meaning the same person. Not used by a frozen network, nor with a teacher.
+            A float array (n, d) holds an embedding of each face to imitate, of any length above 0.
 
         Returns
         -------
@@ -244,7 +281,12 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         Raises
         ------
         ValueError
-            If a parameter, `X` or `y` is invalid, or if no identity has two faces.
+            If a parameter, `X` or `y` is invalid, if no identity has two faces, or if the network
+            cannot imitate what it is given.
+        TypeError
+            If `teacher` is no transformer.
+        sklearn.exceptions.NotFittedError
+            If `teacher` has to learn and is not fitted.
         FloatingPointError
             If training diverges.
         skface.weights.WeightsError
@@ -290,10 +332,10 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
     ----------
     backbone : str or callable, default=None
         A registered network ("inception_resnet_v1", "mobilefacenet", "retail-0095", "small-resnet",
-        "iresnet18", "iresnet50", or "mlp" for rows that are feature vectors), or a callable without
-        arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d), fed
-        ``(pixels - 127.5) / 127.5``; to be saved, it has to be a named function of a module. None
-        means what the weights need, and "small-resnet" without weights.
+        "iresnet18", "iresnet50", "iresnet-mini", or "mlp" for rows that are feature vectors), or a
+        callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d),
+        fed ``(pixels - 127.5) / 127.5``; to be saved, it has to be a named function of a module.
+        None means what the weights need, and "small-resnet" without weights.
     weights : str, path or None, default="vggface2"
         A registered name (see :func:`skface.weights.list_weights`), a file (.pt, .safetensors, or
         .xml for face-reidentification-retail-0095), or None for a random start.

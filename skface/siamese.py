@@ -30,10 +30,10 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
     ----------
     backbone : str or callable, default=None
         A registered network ("inception_resnet_v1", "mobilefacenet", "retail-0095", "small-resnet",
-        "iresnet18", "iresnet50", or "mlp" for rows that are feature vectors), or a callable without
-        arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d), fed
-        ``(pixels - 127.5) / 127.5``; to be saved, it has to be a named function of a module. None
-        means what the weights need, and "small-resnet" without weights.
+        "iresnet18", "iresnet50", "iresnet-mini", or "mlp" for rows that are feature vectors), or a
+        callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d),
+        fed ``(pixels - 127.5) / 127.5``; to be saved, it has to be a named function of a module.
+        None means what the weights need, and "small-resnet" without weights.
     weights : str, path or None, default="vggface2"
         A registered name (see :func:`skface.weights.list_weights`), a file (.pt, .safetensors, or
         .xml for face-reidentification-retail-0095), or None for a random start.

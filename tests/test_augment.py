@@ -180,7 +180,7 @@ def test_rows_that_are_not_images_are_refused():
 
 
 def test_draws_of_another_batch_are_refused():
-    with pytest.raises(ValueError, match=r"\(16, 15\) for these images, not \(8, 15\)"):
+    with pytest.raises(ValueError, match=r"\(16, 21\) for these images, not \(8, 21\)"):
         Augmentation()(photos(), draw(8))
 
 

@@ -27,6 +27,7 @@ SHAPES = {
     "inception_resnet_v1": (3, 96, 96),
     "iresnet18": (3, 33, 24),
     "iresnet50": (3, 24, 33),
+    "iresnet-mini": (3, 33, 24),
     "mobilefacenet": (3, 112, 96),
     "retail-0095": (3, 128, 128),
     "small-resnet": (3, 48, 40),

@@ -20,7 +20,7 @@ LAYERS = (
     ("cache", "pairs", "plotting"),
     ("base", "datasets", "model_selection"),
     ("_frozen", "_network", "align"),
-    ("_engine", "_training_set"),
+    ("_engine", "_teacher", "_training_set"),
     ("_fitting",),
     ("embedding", "onnx", "siamese", "verification"),
     ("compose", "evaluation"),

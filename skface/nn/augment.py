@@ -14,7 +14,7 @@ SMALLEST_ERASED_AREA = 0.02
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Mirror, move, blur and relight each image a little, and cover a part of it.
+    """Mirror, move, blur, relight and tint each image a little, and cover a part of it.
 
     The random numbers are drawn apart from their use, so that several devices, or batches computed
     in slices, vary an image as one device does: draw once for the whole batch, and give each slice
@@ -45,6 +45,13 @@ class Augmentation:
     erase_area : float, default=0.15
         Largest area of that rectangle, as a share of the image, 0 to 1. The smallest is 2 %, and
         its width is half to twice its height.
+    tint : float, default=0.0
+        Largest relative change of each channel by itself, 0 to 1.
+    grey : float, default=0.0
+        Probability of taking the colour away, 0 to 1.
+    blend : float, default=0.0
+        Probability of fading another image in, by a share from 0 to 1 [2]_. A blend of two faces is
+        nobody's, so this is for training that imitates a teacher, who judges what it sees [3]_.
 
     Raises
     ------
@@ -54,6 +61,10 @@ class Augmentation:
     References
     ----------
     .. [1] Z. Zhong, L. Zheng, G. Kang, S. Li, Y. Yang. Random Erasing Data Augmentation. AAAI 2020.
+    .. [2] H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz. mixup: Beyond Empirical Risk
+       Minimization. ICLR 2018.
+    .. [3] L. Beyer, X. Zhai, A. Royer, L. Markeeva, R. Anil, A. Kolesnikov. Knowledge Distillation:
+       A Good Teacher Is Patient and Consistent. CVPR 2022.
 
     Examples
     --------
@@ -79,6 +90,9 @@ class Augmentation:
     blur_sigma: float = 0.015
     erase: float = 0.25
     erase_area: float = 0.15
+    tint: float = 0.0
+    grey: float = 0.0
+    blend: float = 0.0
 
     def __post_init__(self):
         """Refuse strengths that are out of their range."""
@@ -116,7 +130,7 @@ class Augmentation:
         shape = (n_images, len(_Draws._fields))
         return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
-    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, draws: Tensor, partners: Tensor | None = None) -> Tensor:
         """Vary images as the draws say.
 
         Parameters
@@ -125,18 +139,20 @@ class Augmentation:
             Images with values in `value_range`, grey or coloured; left unchanged.
         draws : Tensor of shape (n, n_draws)
             What `draw` returned, or the rows of it that belong to these images.
+        partners : float Tensor like `images`, default=None
+            What may be faded into each image. Only used, and then needed, if `blend` is above 0.
 
         Returns
         -------
         Tensor of shape (n, channels, height, width)
             New images of the same type and memory format (contiguous or channels last) on the same
-            device, with values in `value_range`. Each depends on its own image and draws alone, to
-            the last bit.
+            device, with values in `value_range`. Each depends on its own image, partner and draws
+            alone, to the last bit.
 
         Raises
         ------
         ValueError
-            If `images` does not have four dimensions, or `draws` does not fit them.
+            If `images` does not have four dimensions, or `draws` or `partners` do not fit them.
         """
         if images.ndim != 4:
             raise ValueError(
@@ -148,6 +164,12 @@ class Augmentation:
                 f"draws must have the shape {(len(images), len(_Draws._fields))} for these images, "
                 f"not {tuple(draws.shape)}; get them from draw(n_images, generator)."
             )
+        if self.blend and (partners is None or partners.shape != images.shape):
+            found = "none" if partners is None else f"shape {tuple(partners.shape)}"
+            raise ValueError(
+                f"blend={self.blend!r} needs partners of shape {tuple(images.shape)}, one for each "
+                f"image, not {found}."
+            )
         # A few numbers per image are worked out on the CPU in double precision: sines and
         # exponentials of single precision may differ in the last bit with the size of the batch,
         # and only the CPU knows without waiting which images are blurred. From here on, products
@@ -156,11 +178,15 @@ class Augmentation:
         layout = torch.contiguous_format
         if not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last):
             layout = torch.channels_last
+        if self.blend:
+            images = self._fade_in(images, partners, draw)
         if self.flip or self.shift or self.zoom or self.rotation:
             images = self._move(images, draw)
         if self.blur and self.blur_sigma:
             images = self._blur(images, draw)
         images = self._relight(images, draw)
+        if self.grey:
+            self._drop_colour_in_place(images, draw)
         if self.erase:
             self._erase_in_place(images, draw)
         return images.contiguous(memory_format=layout)  # grid_sample has its own
@@ -210,7 +236,21 @@ class Augmentation:
         lift = (high - low) * self.brightness * _signed(draw.brightness)
         lift += (1 - gain) * (low + high) / 2  # mid-grey stays where it is
         gain, lift = torch.stack([gain, lift]).to(images)[..., None, None, None]
-        return (images * gain).add_(lift).clamp_(low, high)
+        if not self.tint:
+            return (images * gain).add_(lift).clamp_(low, high)
+        # black stays black, whatever its number is: (x - low) * tint + low after gain and lift
+        tints = 1 + self.tint * _signed(torch.stack([draw.red, draw.green, draw.blue], dim=1))
+        tints = tints[:, : images.shape[1], None, None].to(images)
+        return (images * gain).add_(lift - low).mul_(tints).add_(low).clamp_(low, high)
+
+    def _fade_in(self, images: Tensor, partners: Tensor, draw: "_Draws") -> Tensor:
+        share = torch.where(draw.blend < self.blend, draw.share, 0.0)
+        share = share[:, None, None, None].to(images)
+        return images * (1 - share) + partners * share
+
+    def _drop_colour_in_place(self, images: Tensor, draw: "_Draws") -> None:
+        chosen = torch.nonzero(draw.grey < self.grey).flatten().to(images.device)
+        images[chosen] = images[chosen].mean(dim=1, keepdim=True).expand_as(images[chosen])
 
     def _erase_in_place(self, images: Tensor, draw: "_Draws") -> None:
         chosen, draw = _select(draw, draw.erase < self.erase)
@@ -246,6 +286,12 @@ class _Draws(NamedTuple):
     top: Tensor
     left: Tensor
     shade: Tensor
+    red: Tensor
+    green: Tensor
+    blue: Tensor
+    grey: Tensor
+    blend: Tensor
+    share: Tensor
 
 
 def _select(draw: _Draws, mask: Tensor) -> tuple[Tensor, _Draws]:

@@ -1,7 +1,8 @@
 """What training minimises: embeddings of a batch and its targets in, a loss and its measures out.
 
-The targets are what the sampler of the batch says: the identity of every row, or labelled pairs of
-rows. Parameters of an objective, such as class weights, are trained beside the network.
+The targets are what the sampler of the batch says: the identity of every row, labelled pairs of
+rows, or embeddings to imitate, which a teacher may give. Parameters of an objective, such as class
+weights, are trained beside the network.
 """
 
 from collections.abc import Callable
@@ -199,6 +200,62 @@ class Contrastive(nn.Module):
             measures = {"active_fraction": (terms > 0).float().mean()}
             measures |= _mean_distances(distances, pairs.same)
         return terms.mean(), measures
+
+
+class Imitation(nn.Module):
+    """Distance to the embeddings of a teacher, and of the relations within the batch to its own.
+
+    The mean of 1 - cosine to the target, plus `relation_weight` times the mean squared difference
+    between the matrices of cosines within the batch. The second term is relational distillation
+    [1]_ with cosines in place of distances: verification compares faces with each other, not with
+    the teacher's.
+
+    Parameters
+    ----------
+    relation_weight : float, default=3.0
+        Weight of the second term, at least 0.
+
+    References
+    ----------
+    .. [1] W. Park, D. Kim, Y. Lu, M. Cho. Relational Knowledge Distillation. CVPR 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss, measures = Imitation()(torch.eye(2), torch.eye(2).flip(0), torch.Generator())
+    >>> loss, measures["cosine"]  # far from the targets, and as far from each other as they are
+    (tensor(1.), tensor(0.))
+    """
+
+    def __init__(self, relation_weight: float = 3.0) -> None:
+        super().__init__()
+        self.relation_weight = relation_weight
+
+    def forward(
+        self, embeddings: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Measures]:
+        """Compute the loss.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, d)
+            Embeddings of unit length.
+        targets : Tensor of shape (n, d)
+            What the teacher says, of unit length.
+        generator : torch.Generator
+            Not used.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            The loss.
+        measures : dict of str to Tensor of shape ()
+            "cosine", the mean cosine between embeddings and targets, -1 to 1.
+        """
+        cosine = (embeddings * targets).sum(dim=1).mean()
+        relations = embeddings @ embeddings.T - targets @ targets.T
+        loss = 1 - cosine + self.relation_weight * relations.square().mean()
+        return loss, {"cosine": cosine.detach()}
 
 
 class PairClassifier(nn.Module):

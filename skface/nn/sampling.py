@@ -1,4 +1,4 @@
-"""Batches to train on: of P identities times K images, or of labelled pairs."""
+"""Batches to train on: of P identities times K images, of labelled pairs, or of any faces."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,11 +14,12 @@ from skface.nn.mining import Pairs
 class Batch(NamedTuple):
     """Distinct rows of the training images, and what a loss is told about them.
 
-    The targets are the identity of each row, or pairs of positions in `rows`.
+    The targets are the identity of each row, pairs of positions in `rows`, an embedding for each
+    row, or None if a teacher is to say.
     """
 
     rows: NDArray[np.intp]
-    targets: Tensor | Pairs
+    targets: Tensor | Pairs | None
 
 
 class IdentitySampler:
@@ -232,6 +233,72 @@ class PairSampler:
             rows, positions = np.unique(self._faces[:, dealt].ravel(), return_inverse=True)
             left, right = torch.from_numpy(positions).chunk(2)
             yield Batch(rows, Pairs(left, right, torch.from_numpy(self._same[dealt])))
+
+
+class FaceSampler:
+    """Deal faces into batches, whoever they show.
+
+    Each face comes once per epoch, in a new order; the sizes of two batches differ by one at most.
+
+    An epoch depends on the seed and its number alone, so training can resume anywhere.
+
+    Parameters
+    ----------
+    n_faces : int, at least 2
+        Number of faces.
+    batch_size : int, at least 4
+        Most faces of a batch, so that none is alone in one.
+    seed : int, at least 0
+        Seed of the private generator.
+    targets : array-like of shape (n_faces, d), default=None
+        What each face is to be embedded as, if no teacher says that.
+
+    Raises
+    ------
+    ValueError
+        If `n_faces` is below 2 or `batch_size` below 4.
+
+    Examples
+    --------
+    >>> sampler = FaceSampler(5, 4, seed=0)
+    >>> sorted(len(batch.rows) for batch in sampler.batches(epoch=0))
+    [2, 3]
+    """
+
+    def __init__(
+        self, n_faces: int, batch_size: int, seed: int, targets: ArrayLike | None = None
+    ) -> None:
+        for name, value, least in (("n_faces", n_faces, 2), ("batch_size", batch_size, 4)):
+            if value < least:
+                raise ValueError(
+                    f"{name}={value!r} must be at least {least}: a batch takes two faces or more."
+                )
+        self.n_faces = n_faces
+        self.seed = seed
+        self._n_batches = -(-n_faces // batch_size)
+        self._targets = None if targets is None else torch.as_tensor(targets, dtype=torch.float32)
+
+    def __len__(self) -> int:
+        """Count the batches of an epoch."""
+        return self._n_batches
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch.
+
+        Parameters
+        ----------
+        epoch : int, at least 0
+            Number of the epoch.
+
+        Yields
+        ------
+        Batch
+            `rows`, faces in random order, an array of shape (n_batch,) without duplicates; and as
+            `targets` a float32 Tensor of shape (n_batch, d), or None.
+        """
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.n_faces)
+        for rows in np.array_split(order, len(self)):
+            yield Batch(rows, None if self._targets is None else self._targets[rows])
 
 
 def _check_pairs(n_identities: int, counts: NDArray[np.intp]) -> None:

@@ -33,6 +33,7 @@ COLLAPSED_DISTANCE = 1e-3
 Record = dict[str, float]
 Fetch = Callable[[NDArray[np.intp]], Tensor]
 Network = Callable[[Tensor], Tensor]  # a module, or a wrapper around it
+Share = tuple[NDArray[np.intp], Tensor | None, NDArray[np.intp] | None]  # rows, draws, partners
 
 
 class TrainingCollapseWarning(UserWarning):
@@ -46,7 +47,23 @@ class Sampler(Protocol):
         """Count the batches of an epoch."""
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield batches of rows and their targets."""
+        """Yield batches of rows and their targets, None if a lesson gives them."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a teacher and the network that imitates it look at the same varied images.
+
+    Parameters
+    ----------
+    targets : callable
+        Maps images to the (n, d) Tensor that the objective receives as their targets.
+    inputs : callable
+        Maps images to what the network takes, such as another size.
+    """
+
+    targets: Callable[[Tensor], Tensor]
+    inputs: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -162,14 +179,18 @@ class Trainer:
         Deals rows into batches.
     fetch : callable
         Maps an integer array of rows to their images, a float32 Tensor of shape (n_rows, ...)
-        ready for the network. It is asked for one batch, or one chunk of it, at a time.
+        ready for the network, or for the lesson. It is asked for one batch, or one chunk of it, at
+        a time.
     options : Options
         How to train.
     validate : callable, default=None
-        Returns measures of the network, in evaluation mode, among them "validation_eer" (smaller is
-        better) and "validation_tar" (larger is better, where the former is equal). After
-        training, network and objective are those of the best epoch; if no epoch was as good as the
-        start, they are as they were.
+        Returns measures of the network, in evaluation mode: "validation_eer" (smaller is better)
+        and "validation_tar" (larger is better, where the former is equal), or "validation_cosine"
+        (larger is better). After training, network and objective are those of the best epoch; if
+        no epoch was as good as the start, they are as they were.
+    lesson : Lesson, default=None
+        Gives the targets of every batch in place of the sampler's. Images are varied, and blended
+        if the augmentation says so, before the lesson sees them.
 
     Examples
     --------
@@ -193,6 +214,7 @@ class Trainer:
         fetch: Fetch,
         options: Options,
         validate: Callable[[], Record] | None = None,
+        lesson: Lesson | None = None,
     ) -> None:
         if options.max_epochs < 1:
             raise ValueError(f"max_epochs={options.max_epochs!r} must be at least 1.")
@@ -202,6 +224,8 @@ class Trainer:
         self.fetch = fetch
         self.options = options
         self.validate = validate
+        self.lesson = lesson
+        self._blends = lesson is not None and getattr(options.augmentation, "blend", 0) > 0
         self._trained = [
             f"{owner}.{name}"
             for owner, part in (("module", module), ("objective", objective))
@@ -361,55 +385,90 @@ class Trainer:
         """Learn from one batch: every process embeds its share, and all score the whole."""
         options, n_rows = self.options, len(batch.rows)
         share = options.team.share(n_rows)
-        rows, draws = batch.rows[share], None
+        rows, draws, partners = batch.rows[share], None, None
         if options.augmentation is not None:
             draws = options.augmentation.draw(n_rows, generator)[share]
+        if self._blends:
+            partners = np.roll(batch.rows, 1)[share]  # rows are in no order
         # as many chunks in every process, since they may exchange statistics in each
         n_chunks = -(-math.ceil(n_rows / options.team.size) // options.chunk_size)
         self.optimizer.zero_grad()
         if n_chunks == 1:
-            embeddings = self._embed(network, rows, draws)
-            gradient, measures = self._score(embeddings, batch, generator)
+            images = self._images((rows, draws, partners))
+            targets = self._targets(batch, [self._teach(images)])
+            embeddings = self._embed(network, images, rows)
+            gradient, measures = self._score(embeddings, targets, n_rows, generator)
             if self._module_learns:
                 embeddings.backward(gradient)
         else:
             places = torch.arange(len(rows)).tensor_split(n_chunks)
-            chunks = [(rows[i.numpy()], None if draws is None else draws[i]) for i in places]
+            chunks = [
+                (
+                    rows[i.numpy()],
+                    None if draws is None else draws[i],
+                    None if partners is None else partners[i.numpy()],
+                )
+                for i in places
+            ]
             # dropout has to fall alike when a chunk comes by again
-            random_states, parts = [], []
+            random_states, parts, taught = [], [], []
             with torch.no_grad(), frozen_statistics(self.module):
                 for chunk in chunks:
                     random_states.append(layer_rng_state(options.device))
-                    parts.append(self._embed(self.module, *chunk))
-            gradient, measures = self._score(torch.cat(parts), batch, generator)
+                    images = self._images(chunk)
+                    parts.append(self._embed(self.module, images, chunk[0]))
+                    taught.append(self._teach(images))
+            targets = self._targets(batch, taught)
+            gradient, measures = self._score(torch.cat(parts), targets, n_rows, generator)
             for k, chunk in enumerate(chunks if self._module_learns else []):
                 restore_layer_rng(random_states[k], options.device)
                 with exchange_gradients(network, k == n_chunks - 1):
-                    self._embed(network, *chunk).backward(gradient[places[k].to(gradient.device)])
+                    embeddings = self._embed(network, self._images(chunk), chunk[0])
+                    embeddings.backward(gradient[places[k].to(gradient.device)])
         self.optimizer.step()
         return measures
 
-    def _embed(self, network: Network, rows: NDArray[np.intp], draws: Tensor | None) -> Tensor:
-        """Embed training images, varied as the draws say."""
+    def _images(self, share: Share) -> Tensor:
+        """Fetch training images, and vary them as the draws say."""
+        rows, draws, partners = share
         options = self.options
         images = self.fetch(rows).to(options.device, non_blocking=True)
-        if draws is not None:
-            images = options.augmentation(images, draws.to(images.device))
+        if draws is None:
+            return images
+        draws = draws.to(images.device)
+        if partners is None:
+            return options.augmentation(images, draws)
+        return options.augmentation(images, draws, self.fetch(partners).to(images.device))
+
+    def _targets(self, batch: Batch, taught: list[Tensor | None]) -> Any:
+        """Return what the objective is told about the whole batch."""
+        options = self.options
+        if self.lesson is None:
+            return to_device(batch.targets, options.device)
+        return options.team.gather(torch.cat(taught).to(options.device), len(batch.rows))
+
+    @torch.no_grad()
+    def _teach(self, images: Tensor) -> Tensor | None:
+        return None if self.lesson is None else self.lesson.targets(images)
+
+    def _embed(self, network: Network, images: Tensor, rows: NDArray[np.intp]) -> Tensor:
+        """Embed varied training images."""
+        options = self.options
+        inputs = images if self.lesson is None else self.lesson.inputs(images)
         device_type = torch.device(options.device).type
         in_half = options.precision == "bfloat16"
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=in_half):
-            embeddings = embed(network, images)
+            embeddings = embed(network, inputs)
         if not torch.isfinite(embeddings).all():
             self._refuse_non_finite(images, rows)
         return embeddings
 
     def _score(
-        self, own: Tensor, batch: Batch, generator: torch.Generator
+        self, own: Tensor, targets: Any, n_rows: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor | float]]:
         """Return the gradient of the loss with respect to the embeddings of this process."""
-        team, n_rows = self.options.team, len(batch.rows)
+        team = self.options.team
         embeddings = team.gather(own.detach(), n_rows).requires_grad_()
-        targets = to_device(batch.targets, self.options.device)
         loss, measures = self.objective(embeddings, targets, generator)
         loss.backward()
         if not (torch.isfinite(loss) & torch.isfinite(embeddings.grad).all()):
@@ -423,7 +482,10 @@ class Trainer:
         return self.options.team.agree(self.validate())
 
     def _keep_if_best(self, measures: Record, *, may_tie: bool) -> None:
-        score = (-measures["validation_eer"], measures["validation_tar"])
+        if "validation_cosine" in measures:
+            score = (measures["validation_cosine"],)
+        else:
+            score = (-measures["validation_eer"], measures["validation_tar"])
         if (
             self._best is None
             or score > self._best["score"]
@@ -456,7 +518,8 @@ class Trainer:
         if self.best_epoch == 0:
             return
         record = self.history[-1 if self.best_epoch is None else self.best_epoch - 1]
-        distance = record["mean_impostor_distance"]
+        # who imitates a teacher has no impostors, and a cosine that tells
+        distance = record.get("mean_impostor_distance", math.inf)
         if distance < COLLAPSED_DISTANCE:
             warnings.warn(
                 f"Training has collapsed: after epoch {record['epoch']:.0f} different identities "

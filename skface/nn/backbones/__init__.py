@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from skface.nn.backbones.inception_resnet_v1 import InceptionResnetV1
 from skface.nn.backbones.iresnet import IResNet, iresnet18, iresnet50
+from skface.nn.backbones.iresnet_mini import IResNetMini
 from skface.nn.backbones.mlp import MLP
 from skface.nn.backbones.mobilefacenet import MobileFaceNet
 from skface.nn.backbones.retail0095 import Retail0095, load_retail0095_ir
@@ -21,6 +22,7 @@ __all__ = [
     "MLP",
     "BackboneSpec",
     "IResNet",
+    "IResNetMini",
     "InceptionResnetV1",
     "MobileFaceNet",
     "Retail0095",
@@ -72,6 +74,7 @@ BACKBONES = {
         BackboneSpec("inception_resnet_v1", InceptionResnetV1, 512, input_size=(160, 160)),
         BackboneSpec("iresnet18", iresnet18, 512, input_size=(112, 112), std=127.5),
         BackboneSpec("iresnet50", iresnet50, 512, input_size=(112, 112), std=127.5),
+        BackboneSpec("iresnet-mini", IResNetMini, 256, input_size=(112, 112)),
         BackboneSpec("mobilefacenet", MobileFaceNet, 128),
         BackboneSpec(
             "retail-0095", Retail0095, 256, input_size=(128, 128), color="bgr", mean=0.0, std=1.0

@@ -53,10 +53,10 @@ class IResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.prelu = nn.PReLU(64)
-        self.layer1 = _stage(64, 64, n_blocks[0])
-        self.layer2 = _stage(64, 128, n_blocks[1])
-        self.layer3 = _stage(128, 256, n_blocks[2])
-        self.layer4 = _stage(256, 512, n_blocks[3])
+        self.layer1 = make_stage(64, 64, n_blocks[0])
+        self.layer2 = make_stage(64, 128, n_blocks[1])
+        self.layer3 = make_stage(128, 256, n_blocks[2])
+        self.layer4 = make_stage(256, 512, n_blocks[3])
         self.bn2 = nn.BatchNorm2d(512)
         self.fc = nn.Linear(512 * math.ceil(height / 16) * math.ceil(width / 16), embedding_dim)
         self.features = nn.BatchNorm1d(embedding_dim)
@@ -160,6 +160,7 @@ class _Block(nn.Module):
         return self.bn3(self.conv2(y)) + self.downsample(x)
 
 
-def _stage(n_in, n_out, n_blocks):
+def make_stage(n_in, n_out, n_blocks):
+    """Return residual blocks in a row, the first of which halves the resolution."""
     others = (_Block(n_out, n_out, stride=1) for _ in range(n_blocks - 1))
     return nn.Sequential(_Block(n_in, n_out, stride=2), *others)
