@@ -37,7 +37,7 @@ DEFAULT_SIZE = (112, 112)
 
 
 class Speed(NamedTuple):
-    """What one way to run a backbone reaches."""
+    """What one way to run a backbone reaches; NaN if it cannot be run."""
 
     backbone: str
     way: str
@@ -50,9 +50,7 @@ class Speed(NamedTuple):
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--backbones", nargs="+", default=[name for name, b in BACKBONES.items() if not b.flat]
-    )
+    parser.add_argument("--backbones", nargs="+", default=image_backbones())
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
@@ -63,6 +61,11 @@ def main() -> None:
     for backbone in args.backbones:
         for speed in measure_backbone(backbone, peaks, args.batch_size, args.repeats):
             print(as_row(speed), flush=True)
+
+
+def image_backbones() -> list[str]:
+    """Name the registered backbones that take images."""
+    return [name for name, backbone in BACKBONES.items() if not backbone.flat]
 
 
 def describe(peaks: dict[str, float]) -> str:
@@ -79,6 +82,8 @@ HEAD = (
 
 def as_row(speed: Speed) -> str:
     """Format one row of the table that `HEAD` begins."""
+    if np.isnan(speed.images_per_second):
+        return f"| {speed.backbone} | {speed.way} | | | | |"
     return (
         f"| {speed.backbone} | {speed.way} | {speed.images_per_second:.1f} "
         f"| {speed.ratio_to_eager:.2f} | {speed.share_of_peak:.0%} | {speed.cosine:.6f} |"
@@ -107,7 +112,7 @@ def measure_backbone(
     for way, precision, build in ways(backbone, faces):
         run, problem = prepare(build, batch)
         if problem is not None:
-            print(f"| {backbone} | {way} | {problem} | | | |")
+            speeds.append(Speed(backbone, f"{way}: {problem}", *[np.nan] * 4))
             continue
         vectors = run(batch)
         rate = batch_size / best_time(lambda run=run: run(batch), repeats)

@@ -5,8 +5,8 @@
 FOLDER holds photos as scikit-learn lays out LFW (a folder per person). Weights are looked up as
 usual: set SKFACE_HOME. Every number of cores is a process of its own, held to these cores. The
 time of a step is that of the processor, which other programs disturb less than the clock; rates of
-whole runs are by the clock. The loop that verifies pair by pair is measured on a sample of the
-pairs and scaled to all of them.
+whole runs are by the clock. Loops that verify pair by pair are measured on a sample of the pairs
+and scaled to all of them.
 """
 
 import argparse
@@ -22,8 +22,14 @@ import PIL.Image
 from sklearn.pipeline import make_pipeline
 
 from skface import FaceAligner, FaceNetEmbedder, PairVerifier, PerFace, make_pairs
+from skface._runtimes import is_installed
+from skface.weights import fetch_weights
 
 WEIGHTS = "face-reidentification-retail-0095"
+
+
+# What is there without anything being said, and what is enough for photos that a face fills.
+DETECTION_SIZES = (640, 320)
 
 
 def main() -> None:
@@ -31,30 +37,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--detection-size", type=int, default=320, help="of FaceAligner")
     parser.add_argument("--n-photos", type=int, default=768)
     parser.add_argument("--n-pairs", type=int, default=6000, help="0 leaves the pairs out")
-    parser.add_argument("--n-loop", type=int, default=60, help="pairs that the loop is timed on")
+    parser.add_argument("--n-loop", type=int, default=60, help="pairs that loops are timed on")
     args = parser.parse_args()
     for n_cores in args.cores:
-        steps, rates = on_cores(
-            n_cores, measure_photos, args.folder, args.n_photos, args.detection_size
-        )
-        print(
-            f"\n{n_cores} core(s), {args.n_photos} photos, detection_size={args.detection_size}\n"
-        )
+        steps, rates = on_cores(n_cores, measure_photos, args.folder, args.n_photos)
+        print(f"\n{n_cores} core(s), {args.n_photos} photos\n")
         print("| step | ms of one core per photo | photos/s |\n|---|---|---|")
         for name, seconds in steps.items():
             print(f"| {name} | {1e3 * seconds:.2f} | {1 / seconds:,.0f} |")
         print("\n| from paths to | photos/s |\n|---|---|")
         for name, rate in rates.items():
             print(f"| {name} | {rate:,.0f} |")
-        print(f"\n{bound(steps, rates, n_cores)}", flush=True)
-        if args.n_pairs:
-            pairs = on_cores(
-                n_cores, measure_pairs, args.folder, args.n_pairs, args.n_loop, args.detection_size
-            )
-            print(pairs, flush=True)
+        for size in DETECTION_SIZES:
+            print(f"\n{bound(steps, rates, size, n_cores)}", flush=True)
+    if args.n_pairs:
+        print(f"\n{args.n_pairs} pairs from paths to decisions, {n_cores} core(s)\n")
+        print("| | seconds | ratio |\n|---|---|---|")
+        seconds = on_cores(n_cores, measure_pairs, args.folder, args.n_pairs, args.n_loop)
+        first = next(iter(seconds.values()))
+        for name, value in seconds.items():
+            print(f"| {name} | {value:,.1f} | {value / first:.1f} |", flush=True)
 
 
 def on_cores(n_cores: int, function: Callable, *args):
@@ -73,25 +77,28 @@ def on_cores(n_cores: int, function: Callable, *args):
             os.environ["OMP_NUM_THREADS"] = threads
 
 
-def measure_photos(
-    folder: str, n_photos: int, detection_size: int
-) -> tuple[dict[str, float], dict[str, float]]:
+def measure_photos(folder: str, n_photos: int) -> tuple[dict[str, float], dict[str, float]]:
     """Return seconds of one core per photo of each step, and photos per second of whole runs."""
     paths = _photos(folder)[0][:n_photos]
-    n_cores = len(os.sched_getaffinity(0))
-    aligner = _aligner(detection_size, n_cores).fit(paths[:1])
-    embedder = FaceNetEmbedder(weights=WEIGHTS).fit(aligner.transform(paths[:1]))
-    whole = PerFace(make_pipeline(aligner, embedder)).fit(paths[:1])
-    crops = aligner.transform(paths)
+    # converted at once, so that no run has to wait for it
+    runtime = "openvino" if is_installed("openvino") else "torch"
+    embedder = FaceNetEmbedder(weights=WEIGHTS, runtime=runtime)
+    rates = {}
+    for size in DETECTION_SIZES:
+        aligner = FaceAligner(WEIGHTS, detection_size=size, on_failure="nan").fit(paths[:1])
+        crops = aligner.transform(paths)
+        rates[f"aligned faces, detection_size={size}"] = n_photos / _seconds(
+            lambda aligner=aligner: aligner.transform(paths)
+        )
+        whole = PerFace(make_pipeline(aligner, embedder)).fit(paths[:1])
+        whole.transform(paths[:64])
+        rates[f"embeddings, detection_size={size}"] = n_photos / _seconds(
+            lambda whole=whole: whole.transform(paths)
+        )
     crops = crops[~np.isnan(crops[:, 0, 0, 0])]
-    embedder.transform(crops[:128])  # builds the network
-    whole.transform(paths[:300])
+    embedder.fit(crops[:1]).transform(crops[:64])
     steps = steps_of_alignment(paths, aligner)
     steps["embed"] = _core_seconds(lambda: embedder.transform(crops)) / len(crops)
-    rates = {
-        "aligned faces": n_photos / _seconds(lambda: aligner.transform(paths)),
-        "embeddings": n_photos / _seconds(lambda: whole.transform(paths)),
-    }
     return steps, rates
 
 
@@ -102,11 +109,9 @@ def steps_of_alignment(paths: list[str], aligner: FaceAligner) -> dict[str, floa
     from skface.images import decode
 
     photos = [decode(path) for path in paths]
-    detect = aligner._build_detector()
-    found = [detect(photo) for photo in photos]
     yunet, opencv = YuNet(aligner.detector_), YuNet(aligner.detector_)
     opencv._find = _OpenCv(aligner.detector_)
-    size = aligner.detection_size
+    found = [yunet(photo, 0.6, 320) for photo in photos]
 
     def warp_all():
         for photo, faces in zip(photos, found, strict=True):
@@ -117,54 +122,88 @@ def steps_of_alignment(paths: list[str], aligner: FaceAligner) -> dict[str, floa
     def each(function, items):
         return _core_seconds(lambda: [function(item) for item in items]) / len(items)
 
-    return {
+    steps = {
         "decode, Pillow alone": each(_decode_by_pillow, paths),
         "decode": each(decode, paths),
-        "detect, OpenCV, detection_size=640": each(lambda x: opencv(x, 0.6, 640), photos[:100]),
-        "detect, detection_size=640": each(lambda x: yunet(x, 0.6, 640), photos[:100]),
-        f"detect, OpenCV, detection_size={size}": each(
-            lambda x: opencv(x, 0.6, size), photos[:100]
-        ),
-        "detect": each(detect, photos),
-        "warp": _core_seconds(warp_all) / len(photos),
     }
+    for size in DETECTION_SIZES:
+        for name, find in (("detect by OpenCV", opencv), ("detect", yunet)):
+            steps[f"{name}, detection_size={size}"] = each(
+                lambda photo, find=find, size=size: find(photo, 0.6, size), photos[:100]
+            )
+    return steps | {"warp": _core_seconds(warp_all) / len(photos)}
 
 
-def bound(steps: dict[str, float], rates: dict[str, float], n_cores: int) -> str:
+def bound(steps: dict[str, float], rates: dict[str, float], size: int, n_cores: int) -> str:
     """Say how near a run comes to what its steps cost, and which of them costs most."""
-    needed = {name: steps[name] for name in ("decode", "detect", "warp", "embed")}
+    detect = f"detect, detection_size={size}"
+    needed = {name: steps[name] for name in ("decode", detect, "warp", "embed")}
     total = sum(needed.values())
     most = max(needed, key=needed.get)
+    reached = rates[f"embeddings, detection_size={size}"]
     return (
         f"The steps add up to {1e3 * total:.2f} ms of one core per photo, which allows "
-        f"{n_cores / total:,.0f} photos/s; {rates['embeddings']:,.0f} were reached. "
-        f"Most goes to the step '{most}' ({needed[most] / total:.0%})."
+        f"{n_cores / total:,.0f} photos/s; {reached:,.0f} were reached. Most goes to '{most}' "
+        f"({needed[most] / total:.0%})."
     )
 
 
-def measure_pairs(folder: str, n_pairs: int, n_loop: int, detection_size: int) -> str:
-    """Compare decisions on pairs of paths with the loop over pairs."""
+def measure_pairs(folder: str, n_pairs: int, n_loop: int) -> dict[str, float]:
+    """Return the seconds that decisions on pairs of paths take, all at once and in loops."""
     paths, people = _photos(folder)
     drawn = make_pairs(people, n_genuine=n_pairs // 2, n_impostor=n_pairs - n_pairs // 2)
     pairs = np.array(paths, dtype=object)[drawn.indices]
-    n_jobs = len(os.sched_getaffinity(0))
     embed = PerFace(
-        make_pipeline(_aligner(detection_size, n_jobs), FaceNetEmbedder(weights=WEIGHTS))
+        make_pipeline(FaceAligner(WEIGHTS, on_failure="nan"), FaceNetEmbedder(weights=WEIGHTS))
     )
     verifier = make_pipeline(embed, PairVerifier(threshold=0.3)).fit(pairs[:64], drawn.target[:64])
-    all_at_once = _seconds(lambda: verifier.predict(pairs))
+    seconds = {
+        f"all at once, {len(set(pairs.ravel()))} photos": _seconds(lambda: verifier.predict(pairs))
+    }
     sample = pairs[:n_loop]
-    loop = _seconds(lambda: [verifier.predict(pair[None]) for pair in sample]) / n_loop * n_pairs
-    n_photos = len(set(pairs.ravel()))
-    return (
-        f"\n{n_pairs} pairs of {n_photos} photos from paths to decisions: {all_at_once:.1f} s. "
-        f"Pair by pair: {loop:.0f} s ({n_loop} pairs, scaled to {n_pairs}), "
-        f"{loop / all_at_once:.1f} times as long."
+    scale = n_pairs / n_loop
+    seconds[f"this verifier pair by pair, of {n_loop} pairs"] = scale * _seconds(
+        lambda: [verifier.predict(pair[None]) for pair in sample]
     )
+    decide = pair_by_pair()
+    decide(*sample[0])
+    seconds[f"Pillow, OpenCV, eager PyTorch pair by pair, of {n_loop} pairs"] = scale * _seconds(
+        lambda: [decide(*pair) for pair in sample]
+    )
+    return seconds
 
 
-def _aligner(detection_size: int, n_jobs: int) -> FaceAligner:
-    return FaceAligner(WEIGHTS, detection_size=detection_size, on_failure="nan", n_jobs=n_jobs)
+def pair_by_pair() -> Callable[[str, str], bool]:
+    """Return a function that verifies one pair as libraries do that know nothing of batches.
+
+    Each photo is decoded, looked at as large as FaceAligner looks at it, and embedded alone.
+    """
+    import cv2
+    import torch
+
+    from skface.align import fit_similarity
+
+    face = np.zeros((1, 128, 128, 3), dtype=np.uint8)
+    embedder = FaceNetEmbedder(weights=WEIGHTS).fit(face)
+    network = embedder._rebuild()
+    geometry = FaceAligner(WEIGHTS).fit(face).geometry_
+    detector = cv2.FaceDetectorYN.create(str(fetch_weights("yunet")[0]), "", (500, 500), 0.6)
+
+    def embed(path: str) -> np.ndarray:
+        photo = _decode_by_pillow(path)
+        height, width = (2 * side for side in photo.shape[:2])
+        large = cv2.resize(photo, (width, height))
+        detector.setInputSize((width, height))
+        faces = detector.detect(cv2.cvtColor(large, cv2.COLOR_RGB2BGR))[1]
+        if faces is None:
+            return np.full(embedder.embedding_dim_, np.nan)
+        points = faces[0, 4:14].reshape(5, 2) / 2
+        crop = cv2.warpAffine(photo, fit_similarity(points, geometry.points), geometry.size)
+        with torch.inference_mode():
+            vector = network.module(torch.from_numpy(network.inputs([crop])))[0].numpy()
+        return vector / np.linalg.norm(vector)
+
+    return lambda left, right: bool(embed(left) @ embed(right) >= 0.3)
 
 
 def _photos(folder: str) -> tuple[list[str], list[str]]:
