@@ -11,6 +11,7 @@ import argparse
 import time
 
 import numpy as np
+import torch
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -26,6 +27,15 @@ from skface import (
 from skface.metrics import equal_error_rate, rate_interval, tar_at_far
 
 WEIGHTS = "face-reidentification-retail-0095"
+
+
+class PlainEmbedder(FaceNetEmbedder):
+    """Embed by the module as it is, as the other ways have to."""
+
+    def _embed(self, faces):
+        network = self._rebuild()
+        with torch.inference_mode():
+            return network.module(torch.from_numpy(network.inputs(faces))).numpy()
 
 
 def main() -> None:
@@ -50,6 +60,14 @@ def main() -> None:
         "PCA-150": PerFace(PCA(150, svd_solver="randomized", random_state=0)),
         f"FaceNetEmbedder {WEIGHTS}": FaceNetEmbedder(weights=WEIGHTS),
         "the same, flip=True": FaceNetEmbedder(weights=WEIGHTS, flip=True),
+        "the same, eager float32": PlainEmbedder(weights=WEIGHTS),
+        **{
+            f"the same, {runtime} {precision}": FaceNetEmbedder(
+                weights=WEIGHTS, runtime=runtime, precision=precision
+            )
+            for runtime in ("torch", "openvino")
+            for precision in ("float32", "bfloat16")
+        },
         f"OnnxEmbedder {WEIGHTS}": OnnxEmbedder(WEIGHTS),
     }
     print("| method | accuracy | 95 % interval | EER | TAR@FAR=1e-2 | threshold | seconds |")
