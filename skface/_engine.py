@@ -186,12 +186,13 @@ _ENGINES_LOCK = threading.Lock()
 def shared_engine(
     build: Callable[[], Network],
     backbone: Any,
+    input_shape: tuple[int, ...],
     state: State,
     device: torch.device,
     precision: str,
     runtime: str,
 ) -> Engine:
-    """Return the engine of a network: one for all estimators whose weights are equal.
+    """Return the engine of a network: one for all estimators of equal weights and size of faces.
 
     A network that a callable builds is not shared, since its weights may not be all there is to it.
 
@@ -201,6 +202,8 @@ def shared_engine(
         Builds the network.
     backbone : str or callable
         The network, by name or by what builds it.
+    input_shape : tuple
+        (3, H, W) of its faces, which the weights of a network for any size do not tell.
     state : dict of str to ndarray
         Its weights.
     device, precision, runtime
@@ -214,7 +217,7 @@ def shared_engine(
     if not isinstance(backbone, str):
         return Engine(build(), device, precision, runtime)
     # threads, devices and locks do not survive a fork
-    key = (os.getpid(), backbone, _digest(state), device, precision, runtime)
+    key = (os.getpid(), backbone, input_shape, _digest(state), device, precision, runtime)
     with _ENGINES_LOCK:
         engine = _ENGINES.get(key)
         if engine is None:

@@ -19,6 +19,7 @@ from skface._network import build_network
 from skface._runtimes import InParts, thread_share
 from skface.nn.backbones import BACKBONES
 from skface.nn.inference import cosine_gaps, fold_batch_norm, resolve_precision
+from skface.weights import load_state
 
 CPU = torch.device("cpu")
 IMAGE_BACKBONES = [name for name, spec in BACKBONES.items() if not spec.flat]
@@ -266,9 +267,19 @@ def test_clones_of_a_frozen_embedder_share_one_engine(faces, tmp_path, monkeypat
     assert len(built) == 1 + (resolve_precision("auto", "cpu") != "float32")
 
 
+def test_equal_weights_for_faces_of_two_sizes_are_two_engines(faces, tmp_path):
+    path = tmp_path / "own.pt"
+    torch.save(lively_network("small-resnet").module.state_dict(), path)
+    for size in ((48, 40), (32, 32)):
+        embedder = FaceNetEmbedder("small-resnet", path, image_shape=size, precision="float32")
+        network = build_network("small-resnet", (3, *size), None, state=load_state(path))
+        vectors = embedder.fit(faces.data).transform(faces.data)
+        assert cosine_gaps(plainly(network, list(faces.data)), vectors).max() < 1e-6
+
+
 def test_what_a_callable_builds_is_not_shared():
     network = lively_network("small-resnet")
-    args = (lambda: network, OnlyFloat32, network.state(), CPU, "float32", "torch")
+    args = (lambda: network, OnlyFloat32, (3, 48, 40), network.state(), CPU, "float32", "torch")
     assert shared_engine(*args) is not shared_engine(*args)
 
 
