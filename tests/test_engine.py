@@ -141,6 +141,32 @@ def test_networks_of_others_fall_back(faces):
     np.testing.assert_allclose(vectors, plain.transform(faces.data), atol=1e-6)
 
 
+class ScalesItsInput(nn.Module):
+    """A network that writes to its input, which tracing does not see."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Linear(3 * 32 * 32, 8)
+
+    def forward(self, x):
+        x.mul_(0.5).add_(0.5)
+        return self.embedding(x.flatten(1))
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_networks_may_write_to_their_input(faces, runtime):
+    pytest.importorskip(runtime)
+    images = list(faces.data)
+    network = build_network(ScalesItsInput, (3, 32, 32), None)
+    both = [plainly(network, list(x)) for x in (images, faces.data[:, :, ::-1])]
+    expected = sum(v / np.linalg.norm(v, axis=1, keepdims=True) for v in both)
+    engine = Engine(network, CPU, "float32", runtime)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        vectors = engine.embed(images, flip=True)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
 def test_vectors_that_prove_nothing_settle_nothing(faces):
     network = lively_network("small-resnet")
     engine = Engine(network, CPU, "bfloat16", "torch")
