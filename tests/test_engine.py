@@ -167,6 +167,21 @@ def test_networks_may_write_to_their_input(faces, runtime):
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_openvino_needs_no_default_of_torch(faces, default):
+    pytest.importorskip("openvino")
+    network = lively_network("small-resnet")
+    engine = Engine(network, CPU, "float32", "openvino")
+    torch.set_default_dtype(default)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            vectors = engine.embed(list(faces.data), flip=False)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert cosine_gaps(plainly(network, list(faces.data)), vectors).max() < 1e-6
+
+
 def test_vectors_that_prove_nothing_settle_nothing(faces):
     network = lively_network("small-resnet")
     engine = Engine(network, CPU, "bfloat16", "torch")

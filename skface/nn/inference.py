@@ -220,8 +220,10 @@ def to_openvino(module: nn.Module, input_shape: tuple[int, ...]) -> object:
     with torch.inference_mode(), warnings.catch_warnings():
         # of branches in the code of others, on shapes that are the same always
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # of tracing, which OpenVINO asks for
+        faces = torch.zeros(2, *input_shape, dtype=torch.float32, device="cpu")
         # tracing twice, to compare, would double the time; what comes out is compared anyway
-        traced = torch.jit.trace(module, torch.zeros(2, *input_shape), check_trace=False)
+        traced = torch.jit.trace(module, faces, check_trace=False)
     return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *input_shape])])
 
 
