@@ -177,9 +177,10 @@ class Engine:
 
 
 # Engines by what they were built from. All that are in use can be found, and the last one is kept
-# for the next clone of its estimator, which a search makes after it has dropped the one before.
+# for the next clone of its estimator, which a search makes after it has dropped the one before;
+# by process, since one that a fork inherits must not be torn down.
 _ENGINES: weakref.WeakValueDictionary[tuple, Engine] = weakref.WeakValueDictionary()
-_LAST: list[Engine] = []
+_LAST: dict[int, Engine] = {}
 _ENGINES_LOCK = threading.Lock()
 
 
@@ -222,7 +223,7 @@ def shared_engine(
         engine = _ENGINES.get(key)
         if engine is None:
             engine = _ENGINES[key] = Engine(build(), device, precision, runtime)
-        _LAST[:] = [engine]
+        _LAST[os.getpid()] = engine
     return engine
 
 

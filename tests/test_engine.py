@@ -1,6 +1,7 @@
 """The inference engine: every way to run a network gives the vectors of the plain one."""
 
 import warnings
+from multiprocessing import get_all_start_methods, get_context
 
 import numpy as np
 import pytest
@@ -346,6 +347,29 @@ def test_threads_of_torch_stay_as_they_were(faces):
         list(faces.data), flip=True
     )
     assert torch.get_num_threads() == before
+
+
+def embed_into(queue, embedder, X):
+    torch.set_num_threads(1)  # its own threads do not work after a fork, whoever uses them
+    queue.put(embedder.transform(X))
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="needs fork")
+def test_forked_processes_embed_too(faces, runtime):
+    pytest.importorskip(runtime)
+    params = {"weights": None, "trainable": "none", "random_state": 0, "batch_size": 8}
+    embedder = FaceNetEmbedder(runtime=runtime, **params).fit(faces.data)
+    expected = embedder.transform(faces.data)
+    context = get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=embed_into, args=(queue, embedder, faces.data), daemon=True)
+    process.start()
+    try:
+        vectors = queue.get(timeout=30)
+    finally:
+        process.kill()
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
 
 def test_openvino_is_asked_for_by_name(faces, monkeypatch):
