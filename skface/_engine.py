@@ -100,7 +100,7 @@ class Engine:
         elif self._converts_later and self._n_embedded >= _CONVERSION_PAYS_AFTER:
             self._converts_at_once, self._converts_later = True, False
             ways = self._openvino_ways()
-            self._fastest = self._first_equal(ways, batch[:_N_CHECKED], self._fastest)
+            self._fastest = self._first_equal(ways, self._first_faces, self._fastest)
         vectors = (self._fastest or self._plain)(batch)
         self._n_embedded += len(batch)
         return vectors
@@ -112,7 +112,8 @@ class Engine:
         if len(self._first_faces) == _N_CHECKED:
             ways = [*self._openvino_ways(), *self._torch_ways()]
             self._fastest = self._first_equal(ways, self._first_faces, self._plain)
-            self._first_faces = self._first_faces[:0]
+            if self._fastest is None:
+                self._first_faces = self._first_faces[:0]
 
     def _openvino_ways(self) -> list[Way]:
         if not self._converts_at_once:

@@ -240,6 +240,20 @@ def test_openvino_waits_until_conversion_pays(faces, monkeypatch):
     assert len(converted) == 2
 
 
+def test_a_late_conversion_is_proven_on_eight_faces_too(faces, monkeypatch):
+    pytest.importorskip("openvino")
+    compared = []
+    compare = engine_module.cosine_gaps
+    monkeypatch.setattr(
+        engine_module, "cosine_gaps", lambda *args: compared.append(len(args[0])) or compare(*args)
+    )
+    monkeypatch.setattr(engine_module, "_CONVERSION_PAYS_AFTER", 10)
+    engine = Engine(lively_network("small-resnet"), CPU, "float32", "auto")
+    for image in faces.data:  # one at a time, as from a camera
+        engine.embed([image], flip=False)
+    assert compared == [8, 8]
+
+
 def fail_above(n_faces, error):
     """A network that runs out of memory above so many faces."""
     sizes = []
@@ -317,6 +331,17 @@ def test_equal_weights_for_faces_of_two_sizes_are_two_engines(faces, tmp_path):
         network = build_network("small-resnet", (3, *size), None, state=load_state(path))
         vectors = embedder.fit(faces.data).transform(faces.data)
         assert cosine_gaps(plainly(network, list(faces.data)), vectors).max() < 1e-6
+
+
+class ReturnsTwo(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3)), x
+
+
+def test_networks_of_several_outputs_are_named(faces):
+    embedder = FaceNetEmbedder(ReturnsTwo, None, trainable="none")
+    with pytest.raises(TypeError, match="ReturnsTwo.*returned a tuple"):
+        embedder.fit(faces.data)
 
 
 def test_what_a_callable_builds_is_not_shared():
