@@ -120,7 +120,11 @@ class Engine:
             return []
 
         def build() -> Runner:
-            model = to_openvino(fold_batch_norm(self._network.module), self._network.input_shape)
+            model = to_openvino(
+                fold_batch_norm(self._network.module),
+                self._network.input_shape,
+                is_registered=isinstance(self._network.backbone, str),
+            )
             return InParts(OpenVinoNetwork(model, self._precision, torch.get_num_threads()))
 
         return [Way(f"OpenVINO in {self._precision}", self._precision, build)]

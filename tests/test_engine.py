@@ -183,6 +183,27 @@ def test_openvino_needs_no_default_of_torch(faces, default):
     assert cosine_gaps(plainly(network, list(faces.data)), vectors).max() < 1e-6
 
 
+class LooksAtItsFaces(nn.Module):
+    """A network that does something else for dark faces, of which a trace knows one way."""
+
+    def __init__(self):
+        super().__init__()
+        self.bright, self.dark = nn.Linear(3 * 32 * 32, 8), nn.Linear(3 * 32 * 32, 8)
+
+    def forward(self, x):
+        return (self.bright if x.mean() > -0.9 else self.dark)(x.flatten(1))
+
+
+def test_networks_that_decide_by_face_are_not_converted(faces):
+    pytest.importorskip("openvino")
+    network = build_network(LooksAtItsFaces, (3, 32, 32), None)
+    engine = Engine(network, CPU, "float32", "openvino")
+    with pytest.warns(UserWarning, match=r"LooksAtItsFaces.*OpenVINO.*for other faces"):
+        engine.embed(list(faces.data), flip=False)
+    dark = [np.zeros((32, 32, 3), dtype=np.uint8)]
+    np.testing.assert_allclose(engine.embed(dark, flip=False), plainly(network, dark), atol=1e-5)
+
+
 def test_vectors_that_prove_nothing_settle_nothing(faces):
     network = lively_network("small-resnet")
     engine = Engine(network, CPU, "bfloat16", "torch")
@@ -225,7 +246,7 @@ def test_openvino_waits_until_conversion_pays(faces, monkeypatch):
     converted = []
     convert = engine_module.to_openvino
     monkeypatch.setattr(
-        engine_module, "to_openvino", lambda *args: converted.append(args) or convert(*args)
+        engine_module, "to_openvino", lambda *a, **kw: converted.append(a) or convert(*a, **kw)
     )
     monkeypatch.setattr(engine_module, "_CONVERSION_PAYS_AFTER", 30)
     images = list(faces.data)

@@ -200,7 +200,9 @@ def cosine_gaps(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     return 1 - np.nan_to_num(cosines, nan=-np.inf)
 
 
-def to_openvino(module: nn.Module, input_shape: tuple[int, ...]) -> object:
+def to_openvino(
+    module: nn.Module, input_shape: tuple[int, ...], *, is_registered: bool = False
+) -> object:
     """Convert a network in memory, for batches of any size.
 
     Parameters
@@ -209,21 +211,30 @@ def to_openvino(module: nn.Module, input_shape: tuple[int, ...]) -> object:
         In evaluation mode, on the CPU, in float32.
     input_shape : tuple
         (3, H, W) of its faces.
+    is_registered : bool, default=False
+        Whether the module is known to branch on shapes only, which are the same always.
 
     Returns
     -------
     openvino.Model
         The same function.
+
+    Raises
+    ------
+    ValueError
+        If another module branches on its input, of which a trace would keep one way.
     """
     import openvino
 
-    with torch.inference_mode(), warnings.catch_warnings():
-        # of branches in the code of others, on shapes that are the same always
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)  # of tracing, which OpenVINO asks for
+    with torch.inference_mode(), warnings.catch_warnings(record=True) as caught:
+        # the plain network has given all others, but torch's of tracing, which OpenVINO asks for
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", torch.jit.TracerWarning)
         faces = torch.zeros(2, *input_shape, dtype=torch.float32, device="cpu")
         # tracing twice, to compare, would double the time; what comes out is compared anyway
         traced = torch.jit.trace(module, faces, check_trace=False)
+    if caught and not is_registered:
+        raise ValueError(f"it may do something else for other faces: {caught[0].message}")
     return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *input_shape])])
 
 
