@@ -100,7 +100,7 @@ class Engine:
         elif self._converts_later and self._n_embedded >= _CONVERSION_PAYS_AFTER:
             self._converts_at_once, self._converts_later = True, False
             ways = self._openvino_ways()
-            self._fastest = self._first_equal(ways, batch[:_N_CHECKED], self._fastest)
+            self._fastest = self._first_equal(ways, self._first_faces, self._fastest)
         vectors = (self._fastest or self._plain)(batch)
         self._n_embedded += len(batch)
         return vectors
@@ -112,14 +112,19 @@ class Engine:
         if len(self._first_faces) == _N_CHECKED:
             ways = [*self._openvino_ways(), *self._torch_ways()]
             self._fastest = self._first_equal(ways, self._first_faces, self._plain)
-            self._first_faces = self._first_faces[:0]
+            if self._fastest is None:
+                self._first_faces = self._first_faces[:0]
 
     def _openvino_ways(self) -> list[Way]:
         if not self._converts_at_once:
             return []
 
         def build() -> Runner:
-            model = to_openvino(fold_batch_norm(self._network.module), self._network.input_shape)
+            model = to_openvino(
+                fold_batch_norm(self._network.module),
+                self._network.input_shape,
+                is_registered=isinstance(self._network.backbone, str),
+            )
             return InParts(OpenVinoNetwork(model, self._precision, torch.get_num_threads()))
 
         return [Way(f"OpenVINO in {self._precision}", self._precision, build)]
@@ -177,21 +182,23 @@ class Engine:
 
 
 # Engines by what they were built from. All that are in use can be found, and the last one is kept
-# for the next clone of its estimator, which a search makes after it has dropped the one before.
+# for the next clone of its estimator, which a search makes after it has dropped the one before;
+# by process, since one that a fork inherits must not be torn down.
 _ENGINES: weakref.WeakValueDictionary[tuple, Engine] = weakref.WeakValueDictionary()
-_LAST: list[Engine] = []
+_LAST: dict[int, Engine] = {}
 _ENGINES_LOCK = threading.Lock()
 
 
 def shared_engine(
     build: Callable[[], Network],
     backbone: Any,
+    input_shape: tuple[int, ...],
     state: State,
     device: torch.device,
     precision: str,
     runtime: str,
 ) -> Engine:
-    """Return the engine of a network: one for all estimators whose weights are equal.
+    """Return the engine of a network: one for all estimators of equal weights and size of faces.
 
     A network that a callable builds is not shared, since its weights may not be all there is to it.
 
@@ -201,6 +208,8 @@ def shared_engine(
         Builds the network.
     backbone : str or callable
         The network, by name or by what builds it.
+    input_shape : tuple
+        (3, H, W) of its faces, which the weights of a network for any size do not tell.
     state : dict of str to ndarray
         Its weights.
     device, precision, runtime
@@ -214,12 +223,12 @@ def shared_engine(
     if not isinstance(backbone, str):
         return Engine(build(), device, precision, runtime)
     # threads, devices and locks do not survive a fork
-    key = (os.getpid(), backbone, _digest(state), device, precision, runtime)
+    key = (os.getpid(), backbone, input_shape, _digest(state), device, precision, runtime)
     with _ENGINES_LOCK:
         engine = _ENGINES.get(key)
         if engine is None:
             engine = _ENGINES[key] = Engine(build(), device, precision, runtime)
-        _LAST[:] = [engine]
+        _LAST[os.getpid()] = engine
     return engine
 
 

@@ -181,7 +181,7 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         engines = live(self, self.weights_, dict)
         if settings not in engines:
             engines[settings] = shared_engine(
-                self._rebuild, self.backbone_, self.weights_, *settings
+                self._rebuild, self.backbone_, self.input_shape_, self.weights_, *settings
             )
         return engines[settings]
 

@@ -255,6 +255,11 @@ def _measure_dim(network: Network) -> int:
     with torch.inference_mode():
         face = torch.zeros(1, *network.input_shape, dtype=torch.float32, device=device)
         out = network.module(face)
+    if not isinstance(out, Tensor):
+        raise TypeError(
+            f"backbone={network.backbone!r} returned a {type(out).__name__} for one face; expected "
+            "a Tensor (1, d). Let the network return its embeddings only."
+        )
     if out.ndim != 2:
         raise ValueError(
             f"backbone={network.backbone!r} returned shape {tuple(out.shape)} for one face; "

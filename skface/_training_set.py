@@ -174,9 +174,9 @@ def collect_unlabelled(rows: Rows, targets: Any = None) -> TrainingSet:
         If `targets` are no embeddings, one for each face.
     """
     places, _ = row_images(rows)
-    if targets is not None:
-        targets = _check_targets(targets, rows)
     found = np.array([not rows.images.is_missing(i) for i in places])
+    if targets is not None:
+        targets = _check_targets(targets, rows, found)
     faces = TrainingSet(rows, places, None, None, np.array([0, 1]), targets).keep(found)
     if len(faces.places) < 2:
         raise ValueError(
@@ -185,8 +185,8 @@ def collect_unlabelled(rows: Rows, targets: Any = None) -> TrainingSet:
     return faces
 
 
-def _check_targets(targets: Any, rows: Rows) -> np.ndarray:
-    """Return unit vectors, one for each face."""
+def _check_targets(targets: Any, rows: Rows, found: np.ndarray) -> np.ndarray:
+    """Return unit vectors, one for each face; anything for faces that were not found."""
     if rows.arity != 1:
         raise ValueError(
             f"y of shape {targets.shape} holds embeddings to imitate, which belong to faces, but X "
@@ -195,13 +195,14 @@ def _check_targets(targets: Any, rows: Rows) -> np.ndarray:
     if len(targets) != rows.n_rows:
         raise ValueError(f"y has {len(targets)} embeddings, but X has {rows.n_rows} rows.")
     norms = np.linalg.norm(targets.astype(np.float64), axis=1, keepdims=True)
-    bad = np.flatnonzero(~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)))
+    usable = np.isfinite(norms) & (norms > 0)
+    bad = np.flatnonzero(found & ~usable[:, 0])
     if len(bad):
         raise ValueError(
             f"y holds no embedding, but NaN, infinity or only zeros, in row {name_some(bad)}. "
             "Leave these faces out."
         )
-    return (targets / norms).astype(np.float32)
+    return (targets / np.where(usable, norms, 1)).astype(np.float32)
 
 
 class FaceCache:

@@ -27,14 +27,15 @@ _LIVE_LOCK = threading.RLock()
 def live(estimator: BaseEstimator, token: object, build: Callable[[], Any]) -> Any:
     """Return what `build` made for this estimator, made anew when `token` is another object.
 
-    Forked processes build their own: threads and devices do not survive a fork.
+    Forked processes build their own: threads and devices do not survive a fork. What they inherit
+    stays, since tearing it down may wait for such a thread.
     """
     with _LIVE_LOCK:
-        kept = _LIVE.get(estimator)
-        if kept is None or kept[0] is not token or kept[1] != os.getpid():
-            kept = (token, os.getpid(), build())
-            _LIVE[estimator] = kept
-        return kept[2]
+        by_process = _LIVE.setdefault(estimator, {})
+        kept = by_process.get(os.getpid())
+        if kept is None or kept[0] is not token:
+            kept = by_process[os.getpid()] = (token, build())
+        return kept[1]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Distillation: a network imitates embeddings, given once per face or by a teacher."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -132,6 +133,23 @@ def test_student_imitates_embeddings_given_as_y(faces):
 
 def as_bytes(data):
     return np.rint(data * 255).astype(np.uint8) if data.dtype.kind == "f" else data
+
+
+@pytest.mark.parametrize("nothing", [np.nan, 0.0])
+def test_faces_that_were_not_found_need_no_embedding(faces, nothing):
+    targets = teacher().transform(as_bytes(faces.data))
+    X = as_bytes(faces.data) / 255
+    X[3] = np.nan
+    targets[3] = nothing
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embedder = student().fit(X, targets)
+    kept = np.arange(len(X)) != 3
+    expected = student().fit(X[kept], targets[kept]).transform(X[kept])
+    np.testing.assert_allclose(embedder.transform(X)[kept], expected, atol=1e-5)
+    targets[5] = nothing
+    with pytest.raises(ValueError, match=r"in row 5\."):
+        student().fit(X, targets)
 
 
 def test_vectors_too_can_be_embedded_as_somebody_says():

@@ -1,6 +1,7 @@
 """The inference engine: every way to run a network gives the vectors of the plain one."""
 
 import warnings
+from multiprocessing import get_all_start_methods, get_context
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from skface._network import build_network
 from skface._runtimes import InParts, thread_share
 from skface.nn.backbones import BACKBONES
 from skface.nn.inference import cosine_gaps, fold_batch_norm, resolve_precision
+from skface.weights import load_state
 
 CPU = torch.device("cpu")
 IMAGE_BACKBONES = [name for name, spec in BACKBONES.items() if not spec.flat]
@@ -54,7 +56,7 @@ def test_folding_leaves_no_normalisation_after_a_convolution(backbone):
     folded = fold_batch_norm(network.module)
     n_left = sum(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
     # those of an IResNet that come before a convolution, whose padding is not normalised
-    expected = {"iresnet18": 9, "iresnet50": 25}.get(backbone, 0)
+    expected = {"iresnet18": 9, "iresnet50": 25, "iresnet-mini": 10}.get(backbone, 0)
     assert n_left == expected
     images = torch.randn(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -140,6 +142,68 @@ def test_networks_of_others_fall_back(faces):
     np.testing.assert_allclose(vectors, plain.transform(faces.data), atol=1e-6)
 
 
+class ScalesItsInput(nn.Module):
+    """A network that writes to its input, which tracing does not see."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Linear(3 * 32 * 32, 8)
+
+    def forward(self, x):
+        x.mul_(0.5).add_(0.5)
+        return self.embedding(x.flatten(1))
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_networks_may_write_to_their_input(faces, runtime):
+    pytest.importorskip(runtime)
+    images = list(faces.data)
+    network = build_network(ScalesItsInput, (3, 32, 32), None)
+    both = [plainly(network, list(x)) for x in (images, faces.data[:, :, ::-1])]
+    expected = sum(v / np.linalg.norm(v, axis=1, keepdims=True) for v in both)
+    engine = Engine(network, CPU, "float32", runtime)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        vectors = engine.embed(images, flip=True)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_openvino_needs_no_default_of_torch(faces, default):
+    pytest.importorskip("openvino")
+    network = lively_network("small-resnet")
+    engine = Engine(network, CPU, "float32", "openvino")
+    torch.set_default_dtype(default)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            vectors = engine.embed(list(faces.data), flip=False)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert cosine_gaps(plainly(network, list(faces.data)), vectors).max() < 1e-6
+
+
+class LooksAtItsFaces(nn.Module):
+    """A network that does something else for dark faces, of which a trace knows one way."""
+
+    def __init__(self):
+        super().__init__()
+        self.bright, self.dark = nn.Linear(3 * 32 * 32, 8), nn.Linear(3 * 32 * 32, 8)
+
+    def forward(self, x):
+        return (self.bright if x.mean() > -0.9 else self.dark)(x.flatten(1))
+
+
+def test_networks_that_decide_by_face_are_not_converted(faces):
+    pytest.importorskip("openvino")
+    network = build_network(LooksAtItsFaces, (3, 32, 32), None)
+    engine = Engine(network, CPU, "float32", "openvino")
+    with pytest.warns(UserWarning, match=r"LooksAtItsFaces.*OpenVINO.*for other faces"):
+        engine.embed(list(faces.data), flip=False)
+    dark = [np.zeros((32, 32, 3), dtype=np.uint8)]
+    np.testing.assert_allclose(engine.embed(dark, flip=False), plainly(network, dark), atol=1e-5)
+
+
 def test_vectors_that_prove_nothing_settle_nothing(faces):
     network = lively_network("small-resnet")
     engine = Engine(network, CPU, "bfloat16", "torch")
@@ -182,7 +246,7 @@ def test_openvino_waits_until_conversion_pays(faces, monkeypatch):
     converted = []
     convert = engine_module.to_openvino
     monkeypatch.setattr(
-        engine_module, "to_openvino", lambda *args: converted.append(args) or convert(*args)
+        engine_module, "to_openvino", lambda *a, **kw: converted.append(a) or convert(*a, **kw)
     )
     monkeypatch.setattr(engine_module, "_CONVERSION_PAYS_AFTER", 30)
     images = list(faces.data)
@@ -195,6 +259,20 @@ def test_openvino_waits_until_conversion_pays(faces, monkeypatch):
         assert cosine_gaps(results[0], vectors).max() < 1e-9
     Engine(lively_network("small-resnet"), CPU, "float32", "openvino").embed(images, flip=False)
     assert len(converted) == 2
+
+
+def test_a_late_conversion_is_proven_on_eight_faces_too(faces, monkeypatch):
+    pytest.importorskip("openvino")
+    compared = []
+    compare = engine_module.cosine_gaps
+    monkeypatch.setattr(
+        engine_module, "cosine_gaps", lambda *args: compared.append(len(args[0])) or compare(*args)
+    )
+    monkeypatch.setattr(engine_module, "_CONVERSION_PAYS_AFTER", 10)
+    engine = Engine(lively_network("small-resnet"), CPU, "float32", "auto")
+    for image in faces.data:  # one at a time, as from a camera
+        engine.embed([image], flip=False)
+    assert compared == [8, 8]
 
 
 def fail_above(n_faces, error):
@@ -266,9 +344,30 @@ def test_clones_of_a_frozen_embedder_share_one_engine(faces, tmp_path, monkeypat
     assert len(built) == 1 + (resolve_precision("auto", "cpu") != "float32")
 
 
+def test_equal_weights_for_faces_of_two_sizes_are_two_engines(faces, tmp_path):
+    path = tmp_path / "own.pt"
+    torch.save(lively_network("small-resnet").module.state_dict(), path)
+    for size in ((48, 40), (32, 32)):
+        embedder = FaceNetEmbedder("small-resnet", path, image_shape=size, precision="float32")
+        network = build_network("small-resnet", (3, *size), None, state=load_state(path))
+        vectors = embedder.fit(faces.data).transform(faces.data)
+        assert cosine_gaps(plainly(network, list(faces.data)), vectors).max() < 1e-6
+
+
+class ReturnsTwo(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3)), x
+
+
+def test_networks_of_several_outputs_are_named(faces):
+    embedder = FaceNetEmbedder(ReturnsTwo, None, trainable="none")
+    with pytest.raises(TypeError, match="ReturnsTwo.*returned a tuple"):
+        embedder.fit(faces.data)
+
+
 def test_what_a_callable_builds_is_not_shared():
     network = lively_network("small-resnet")
-    args = (lambda: network, OnlyFloat32, network.state(), CPU, "float32", "torch")
+    args = (lambda: network, OnlyFloat32, (3, 48, 40), network.state(), CPU, "float32", "torch")
     assert shared_engine(*args) is not shared_engine(*args)
 
 
@@ -294,6 +393,29 @@ def test_threads_of_torch_stay_as_they_were(faces):
         list(faces.data), flip=True
     )
     assert torch.get_num_threads() == before
+
+
+def embed_into(queue, embedder, X):
+    torch.set_num_threads(1)  # its own threads do not work after a fork, whoever uses them
+    queue.put(embedder.transform(X))
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="needs fork")
+def test_forked_processes_embed_too(faces, runtime):
+    pytest.importorskip(runtime)
+    params = {"weights": None, "trainable": "none", "random_state": 0, "batch_size": 8}
+    embedder = FaceNetEmbedder(runtime=runtime, **params).fit(faces.data)
+    expected = embedder.transform(faces.data)
+    context = get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=embed_into, args=(queue, embedder, faces.data), daemon=True)
+    process.start()
+    try:
+        vectors = queue.get(timeout=30)
+    finally:
+        process.kill()
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
 
 def test_openvino_is_asked_for_by_name(faces, monkeypatch):

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
 # glibc takes blocks above 32 MiB from the kernel and hands them back after every use, and writing
@@ -73,7 +73,8 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
         folded = fuse(module)
     except Exception:  # a forward pass may do anything, so tracing it may raise anything
         return copy.deepcopy(module)
-    folded.graph.eliminate_dead_code()  # checks of the input, which would disturb other tracers
+    # checks of the input, which would disturb other tracers; but not what writes to a tensor
+    folded.graph.eliminate_dead_code(lambda node: node.is_impure() or _is_in_place(node))
     folded.recompile()
     return folded
 
@@ -106,6 +107,7 @@ class TorchNetwork:
         self._device = device
         self._format = torch.channels_last if is_registered else torch.contiguous_format
         dtype = _DTYPES[precision]
+        self._copies = not is_registered
         self._input_dtype = torch.float32 if is_registered else dtype
         if is_registered:
             first = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
@@ -128,7 +130,8 @@ class TorchNetwork:
                 # out of pinned memory the copy does not wait for what the card is busy with
                 tensor = tensor.pin_memory()
             tensor = tensor.to(self._device, non_blocking=True)
-            tensor = tensor.to(self._input_dtype, memory_format=self._format)
+            # a network may write to its input, which others are still to see
+            tensor = tensor.to(self._input_dtype, memory_format=self._format, copy=self._copies)
             return self._module(tensor).float().cpu().numpy()
 
     def faces_at_a_time(self, input_shape: tuple[int, ...]) -> int:
@@ -197,7 +200,9 @@ def cosine_gaps(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     return 1 - np.nan_to_num(cosines, nan=-np.inf)
 
 
-def to_openvino(module: nn.Module, input_shape: tuple[int, ...]) -> object:
+def to_openvino(
+    module: nn.Module, input_shape: tuple[int, ...], *, is_registered: bool = False
+) -> object:
     """Convert a network in memory, for batches of any size.
 
     Parameters
@@ -206,20 +211,36 @@ def to_openvino(module: nn.Module, input_shape: tuple[int, ...]) -> object:
         In evaluation mode, on the CPU, in float32.
     input_shape : tuple
         (3, H, W) of its faces.
+    is_registered : bool, default=False
+        Whether the module is known to branch on shapes only, which are the same always.
 
     Returns
     -------
     openvino.Model
         The same function.
+
+    Raises
+    ------
+    ValueError
+        If another module branches on its input, of which a trace would keep one way.
     """
     import openvino
 
-    with torch.inference_mode(), warnings.catch_warnings():
-        # of branches in the code of others, on shapes that are the same always
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+    with torch.inference_mode(), warnings.catch_warnings(record=True) as caught:
+        # the plain network has given all others, but torch's of tracing, which OpenVINO asks for
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        faces = torch.zeros(2, *input_shape, dtype=torch.float32, device="cpu")
         # tracing twice, to compare, would double the time; what comes out is compared anyway
-        traced = torch.jit.trace(module, torch.zeros(2, *input_shape), check_trace=False)
+        traced = torch.jit.trace(module, faces, check_trace=False)
+    if caught and not is_registered:
+        raise ValueError(f"it may do something else for other faces: {caught[0].message}")
     return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *input_shape])])
+
+
+def _is_in_place(node: fx.Node) -> bool:
+    """Recognise the methods whose names end so by torch's convention."""
+    return node.op == "call_method" and node.target.endswith("_")
 
 
 def _cpu_multiplies_bfloat16() -> bool:

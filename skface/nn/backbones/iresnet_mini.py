@@ -2,10 +2,13 @@
 
 import math
 
-from torch import nn
+from torch import fx, nn
 
 from skface.nn.backbones._shapes import check_images_fit, check_in_shape
 from skface.nn.backbones.iresnet import make_stage
+
+# a traced network keeps the check as one step, whose inside has no graph
+fx.wrap("check_images_fit")
 
 
 class IResNetMini(nn.Module):
