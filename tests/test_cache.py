@@ -18,9 +18,10 @@ import PIL.Image
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 from torch import nn
 
 from skface import (
@@ -499,6 +500,44 @@ def test_a_frozen_transformer_is_fitted_once_per_process(tmp_path, skface_home, 
         clone(per_face).set_params(transformer__weights=None).fit(faces)
 
 
+class Remembers(FunctionTransformer):
+    """Keeps what `fit` sets under a private name."""
+
+    def fit(self, X, y=None):
+        self._factor = 2
+        return self
+
+    def transform(self, X):
+        return X * self._factor
+
+
+PCA_OF_192 = PCA(2, random_state=0).fit(np.random.default_rng(0).random((20, 192)))
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        Normalizer(),
+        FunctionTransformer(),
+        FunctionTransformer(validate=True),
+        FrozenEstimator(FunctionTransformer()),
+        make_pipeline(FunctionTransformer(), Normalizer()),
+        Remembers(),
+        FeatureUnion([("pca", FrozenEstimator(PCA_OF_192)), ("rest", "passthrough")]),
+    ],
+    ids=str,
+)
+def test_what_depends_on_rows_is_fitted_anew(transformer, tmp_path):
+    rng = np.random.default_rng(0)
+    for side in (8,) if isinstance(transformer, FeatureUnion) else (8, 16):
+        faces = rng.random((6, side, side, 3))
+        faces[1] = np.nan
+        expected = PerFace(transformer).fit_transform(faces)
+        for _ in range(2):
+            values = PerFace(transformer, cache=tmp_path).fit(faces).transform(faces)
+            np.testing.assert_array_equal(values, expected)
+
+
 def test_what_learns_nothing_is_fitted_on_one_face(counting):
     PerFace(counting).fit(FACES.data)
     assert SEEN == [1]
@@ -588,7 +627,7 @@ def compute(batches):
 
 print("ready", flush=True)
 values = EmbeddingCache(folder).look_up(
-    StandardScaler(), vector_rows(vectors).images, np.arange(len(vectors)), compute, 10
+    StandardScaler(), vector_rows(vectors).images, np.arange(len(vectors)), compute, 10, (8,)
 )
 assert np.array_equal(values, vectors * 2)
 """
@@ -649,7 +688,7 @@ def test_claims_of_a_process_that_died_run_out(tmp_path, monkeypatch):
     rows = vector_rows(vectors)
     digests, kinds = _lookup.desk_at(store.path).digests(rows.images, np.arange(9))
     scaler = StandardScaler().fit(vectors)
-    key = fingerprint(scaler, kinds)
+    key = fingerprint(scaler, kinds, (3,))
     assert store.claim(key, digests, b"dead", 4)[1] == digests[:4]
     assert store.claim(key, digests, b"living", 9)[1:] == (digests[4:], digests[:4], [])
     store.release(b"living")
@@ -661,7 +700,7 @@ def test_claims_of_a_process_that_died_run_out(tmp_path, monkeypatch):
             seen.append(indices.tolist())
             yield scaler.transform(vectors[indices])
 
-    cache.look_up(scaler, rows.images, np.arange(9), compute, 20)
+    cache.look_up(scaler, rows.images, np.arange(9), compute, 20, (3,))
     assert seen == [[4, 5, 6, 7, 8], [0, 1, 2, 3]]
     assert time.monotonic() - started < 5
 
