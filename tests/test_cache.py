@@ -680,6 +680,42 @@ def test_kill_9_loses_a_batch_at_most(tmp_path):
     assert len(notes.read_text().split()) <= 2000 + 3 * 10
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
+def test_who_waits_for_others_can_be_interrupted(tmp_path):
+    program = textwrap.dedent(
+        """
+        import sys
+        import numpy as np
+        from sklearn.decomposition import PCA
+        from skface import PerFace
+        from skface.cache import _lookup
+        vectors = np.random.default_rng(0).random((9, 8))
+        per_face = PerFace(PCA(2), cache=sys.argv[1]).fit(vectors)
+        store = _lookup.desk_at(_lookup.Path(sys.argv[1]) / "embeddings.sqlite").store
+        claim = store.claim
+
+        def claim_later(transformer, photos, owner, n_most):
+            if not hasattr(store, "asked"):  # somebody else was faster
+                store.asked = claim(transformer, photos, b"other", n_most)
+                print("ready", flush=True)
+            store.renew(b"other")
+            return claim(transformer, photos, owner, n_most)
+
+        store.claim = claim_later
+        per_face.transform(vectors)
+        """
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in process.communicate(timeout=20)[1]
+    finally:
+        process.kill()
+
+
 def test_claims_of_a_process_that_died_run_out(tmp_path, monkeypatch):
     monkeypatch.setattr("skface.cache._store._LEASE_MS", 300)
     cache = EmbeddingCache(tmp_path)
