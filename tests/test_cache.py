@@ -8,7 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import joblib
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
@@ -291,6 +294,68 @@ def test_functions_are_told_apart_by_their_code():
     by_partial = [FunctionTransformer(functools.partial(np.clip, a_min=n)) for n in (0, 1)]
     assert fingerprint(by_partial[0]) != fingerprint(by_partial[1])
     assert fingerprint(FunctionTransformer(np.log1p)) != fingerprint(FunctionTransformer(np.exp))
+
+
+def function_of(code, **names):
+    namespace = {"__name__": "m", "np": np, "functools": functools, **names}
+    exec(code, namespace)
+    return FunctionTransformer(namespace["f"])
+
+
+def module_of(code):
+    module = types.ModuleType("not_installed")
+    exec(code, vars(module))
+    return module
+
+
+X = np.random.default_rng(0).random((9, 4))
+
+
+@pytest.mark.parametrize(
+    ("code", "one", "other"),
+    [
+        ("def f(X): return X * found", 2, 3),
+        ("def f(X): return X * found", None, 3),
+        ("def f(X): return (lambda x: x * found)(X)", (2, 1.5), (2, 2.5)),
+        ("def f(X): return X * found", np.ones(2000), np.zeros(2000)),
+        ("def f(X): return X * np.asarray(found)", torch.ones(2000), torch.zeros(2000)),
+        ("def f(X): return found.transform(X)", PCA(2).fit(X), PCA(2).fit(X[1:])),
+        ("def f(X): return found(X)", *(functools.partial(np.clip, a_min=n) for n in (0, 1))),
+        ("def f(X): return found.g(X)", *map(module_of, ("def g(X): pass", "def g(X): return X"))),
+        ("def f(X): return X * found.a", *map(module_of, ("a = 1", "a = 2"))),
+        ("def f(X): return found(2)", *map(functools.lru_cache, (lambda n: n, lambda n: -n))),
+    ],
+)
+def test_functions_are_told_apart_by_what_they_find(code, one, other):
+    cloudpickle = pytest.importorskip("cloudpickle")
+    transformer = function_of(code, found=one)
+    assert fingerprint(transformer) == fingerprint(function_of(code, found=one))
+    assert fingerprint(transformer) != fingerprint(function_of(code, found=other))
+    if isinstance(one, int | tuple | np.ndarray | torch.Tensor | BaseEstimator):  # sent as they are
+        in_a_worker = cloudpickle.loads(cloudpickle.dumps(transformer))
+        assert fingerprint(in_a_worker) == fingerprint(transformer)
+
+
+def test_notes_and_sessions_of_functions_tell_nothing():
+    counts = "n = 0\ndef f(X):\n    global n\n    n += 1\n    return session and X"
+    transformer = function_of(counts, session=threading.Lock())
+    before = fingerprint(transformer)
+    transformer.transform(X)
+    assert fingerprint(transformer) == before
+
+
+def test_classes_are_told_apart_by_their_constants():
+    def make(number):
+        class Scales(FunctionTransformer):
+            factor = number
+
+            def transform(self, X):
+                return X * self.factor
+
+        return Scales()
+
+    assert fingerprint(make(2)) == fingerprint(make(2))
+    assert fingerprint(make(2)) != fingerprint(make(3))
 
 
 def test_classes_are_told_apart_by_their_code():
