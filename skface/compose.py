@@ -246,7 +246,9 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             is_pairs = array.ndim == 3 and array.shape[1] == 2
             if array.dtype.kind in "uif" and (array.ndim == 2 or is_pairs):
                 return vector_rows(array)
-        return check_images(X, image_shape=self.image_shape)
+        first = next(steps(self.transformer))
+        marks_missing = isinstance(first, FaceAligner) and first.on_failure == "nan"
+        return check_images(X, image_shape=self.image_shape, check_files=not marks_missing)
 
     def _faces(self, rows: Rows, indices: np.ndarray):
         """Return faces in the form that the transformer takes."""

@@ -235,6 +235,19 @@ def test_failures_are_not_kept_so_that_their_warning_is_seen_again(tmp_path):
         assert cache.info().n_values == 19
 
 
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_missing_files_are_failures_to_an_aligner_that_marks_them(is_cached, paths, tmp_path):
+    aligner = FaceAligner(detector=counting_detector, on_failure="nan")
+    per_face = PerFace(aligner, cache=tmp_path / "cache" if is_cached else None)
+    rows = [str(tmp_path / "nowhere.png"), *paths[:3]]
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="1 of . photos? cannot be aligned.*no such file"):
+            crops = per_face.fit(rows).transform(rows)
+        assert np.isnan(crops).all(axis=(1, 2, 3)).tolist() == [True, False, False, False]
+    if is_cached:
+        assert EmbeddingCache(tmp_path / "cache").info().n_values == 3
+
+
 def test_transformers_are_told_apart_by_what_their_values_depend_on():
     X = FACES.data.reshape(20, -1) / 255
     pca = PCA(3, svd_solver="full", random_state=0).fit(X)
