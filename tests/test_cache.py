@@ -194,6 +194,35 @@ def test_old_files_are_read_once_by_all_processes(counting, paths, tmp_path, mon
     np.testing.assert_array_equal(per_face.transform(paths), expected)
 
 
+def test_relative_paths_lead_through_links_as_the_system_follows_them(
+    counting, tmp_path, monkeypatch
+):
+    for name, pixels in zip(("a.png", "far/a.png"), FACES.data[:2], strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PIL.Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "far" / "folder").mkdir()
+    try:
+        (tmp_path / "link").symlink_to(tmp_path / "far" / "folder")
+    except OSError:
+        pytest.skip("no links here")
+    monkeypatch.chdir(tmp_path)
+    rows = ["a.png", "link/../a.png"]
+    expected = PerFace(counting).fit_transform(rows)
+    assert (expected[0] != expected[1]).any()
+    per_face = PerFace(counting, cache="cache").fit(rows)
+    for row, values in zip(rows, expected, strict=True):
+        np.testing.assert_array_equal(per_face.transform([row])[0], values)
+
+
+def test_objects_are_refused_before_they_are_stored(tmp_path):
+    def letters(X):
+        return np.array([["a", None]] * len(X), dtype=object)
+
+    per_face = PerFace(FunctionTransformer(letters), cache=tmp_path).fit(FACES.data)
+    with pytest.raises(TypeError, match=r"dtype object, which cannot be cached.*cache=None"):
+        per_face.transform(FACES.data)
+
+
 def test_missing_files_are_all_named(counting, paths, tmp_path):
     per_face = PerFace(counting, cache=tmp_path / "cache").fit(paths)
     per_face.transform(paths)
@@ -443,6 +472,15 @@ def test_large_arrays_are_hashed_once(monkeypatch):
     first = fingerprint(scaler)
     monkeypatch.setattr(_fingerprint.np, "ascontiguousarray", None)
     assert fingerprint(scaler) == first
+
+
+def test_arrays_that_were_written_to_are_hashed_anew():
+    scaler = StandardScaler().fit(np.random.default_rng(0).random((3, 2000)))
+    before = fingerprint(scaler)
+    scaler.mean_[1234] += 1
+    assert fingerprint(scaler) != before
+    scaler.mean_[1234] -= 1
+    assert fingerprint(scaler) == before
 
 
 def test_what_cannot_be_told_apart_is_refused(tmp_path):

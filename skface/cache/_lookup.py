@@ -289,6 +289,11 @@ class _Work:
 
     def _keep(self, values: np.ndarray, photos: list[bytes], at: np.ndarray) -> None:
         self.n_computed += len(values)
+        if values.dtype.hasobject:
+            raise TypeError(
+                f"The transformer gave values of dtype {values.dtype}, which cannot be cached: "
+                "let it return numbers or strings, or set cache=None."
+            )
         failed = np.zeros(len(values), dtype=bool)
         if values.dtype.kind in "fc":
             failed = np.isnan(values.reshape(len(values), -1)).all(axis=1)
