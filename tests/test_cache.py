@@ -1,6 +1,7 @@
 """The cache of PerFace against computing anew: same values, nothing computed twice or lost."""
 
 import functools
+import importlib
 import os
 import pickle
 import signal
@@ -422,6 +423,24 @@ def test_classes_are_told_apart_by_their_code():
     assert fingerprint(one) == before == fingerprint(make(1))
     assert fingerprint(cloudpickle.loads(cloudpickle.dumps(make(1)))) == before
     assert fingerprint(make(2)) != before
+
+
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages", "code"])
+def test_installed_packages_are_known_by_their_version(folder, tmp_path, monkeypatch):
+    (tmp_path / folder).mkdir()
+    monkeypatch.syspath_prepend(tmp_path / folder)  # not where this Python installs packages
+
+    def import_with(number):
+        code = f"__version__ = '1.2'\ndef f(X): return X + {number}"
+        (tmp_path / folder / "a_package_of_tests.py").write_text(code)
+        for cached in (_fingerprint._is_installed, _fingerprint._version_of):
+            cached.cache_clear()
+        importlib.invalidate_caches()
+        sys.modules.pop("a_package_of_tests", None)
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        return fingerprint(FunctionTransformer(importlib.import_module("a_package_of_tests").f))
+
+    assert (import_with(1) == import_with(2)) == (folder != "code")
 
 
 def test_fingerprints_agree_between_processes():

@@ -64,6 +64,7 @@ _DECISIVE = (
     types.MethodType,
     types.ModuleType,
 )
+_PACKAGES = {"site-packages", "dist-packages"}  # folders of installed packages
 _METHODS = (types.FunctionType, property, staticmethod, classmethod)
 _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
@@ -420,7 +421,8 @@ def _is_installed(module: str) -> bool:
     if top == "__main__":  # of a worker process it is a file of joblib
         return False
     file = getattr(sys.modules.get(top), "__file__", None) or ""
-    return any(
+    # also those of the user (pip install --user), and of the system under a virtual environment
+    return not _PACKAGES.isdisjoint(file.split(os.sep)) or any(
         file.startswith(sysconfig.get_path(name) + os.sep) for name in ("purelib", "platlib")
     )
 
