@@ -55,6 +55,19 @@ def fit_sources(transformer: BaseEstimator) -> tuple[Path, ...] | None:
     return tuple(files)
 
 
+def notes_shapes(transformer: BaseEstimator) -> bool:
+    """Tell whether `fit`, or the shape of the values, may depend on the shape of the rows.
+
+    Normalizer, which learns nothing, notes how wide its rows are, and gives values as wide.
+    """
+    return not all(
+        get_tags(step).requires_fit
+        if isinstance(step, FrozenEstimator)
+        else hasattr(step, "_fit_sources")
+        for step in steps(transformer)
+    )
+
+
 class FittedOnce:
     """A transformer that learns nothing from rows, and what an equal one has become by `fit`.
 
@@ -64,9 +77,11 @@ class FittedOnce:
         Not fitted.
     sources : tuple of Path
         The files that its `fit` reads.
+    rows : object
+        What else the result depends on, such as the shape of the rows.
     """
 
-    def __init__(self, transformer: BaseEstimator, sources: tuple[Path, ...]):
+    def __init__(self, transformer: BaseEstimator, sources: tuple[Path, ...], rows: Any):
         self._transformer = transformer
         stamps = []
         for path in sources:
@@ -75,7 +90,7 @@ class FittedOnce:
                 stamps.append((str(path), status.st_mtime_ns, status.st_ctime_ns, status.st_size))
             except OSError:
                 stamps.append((str(path), None))
-        self._key = fingerprint_params(transformer, stamps)
+        self._key = fingerprint_params(transformer, stamps, rows)
 
     def recall(self) -> tuple[BaseEstimator, Any] | None:
         """Return a fitted clone, which shares its fitted arrays, and what was kept with it."""
@@ -88,6 +103,8 @@ class FittedOnce:
 
     def keep(self, fitted: BaseEstimator, kept: Any) -> None:
         """Remember the fitted transformer, and something with it."""
+        if len(list(steps(fitted))) != len(list(steps(self._transformer))):
+            return  # a union has put transformers in the place of "passthrough"
         fitted = _fitted_clone(self._transformer, fitted)  # whatever its owner does to his
         with _FITTED_LOCK:
             _FITTED[self._key] = fitted, kept
@@ -98,10 +115,11 @@ class FittedOnce:
 def _fitted_clone(transformer: BaseEstimator, fitted: BaseEstimator) -> BaseEstimator:
     copy = clone(transformer)
     for target, source in zip(steps(copy), steps(fitted), strict=True):
+        given = {*vars(target), *source.get_params(deep=False)}
         learnt = {
             name: value
             for name, value in vars(source).items()
-            if name.endswith("_") and not name.startswith("_")
+            if name not in given and not name.startswith(("_skl", "_metadata"))
         }
         vars(target).update(learnt)
     return copy

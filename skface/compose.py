@@ -13,13 +13,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skface._callbacks import fit_task
-from skface._frozen import FittedOnce, fit_sources, steps
+from skface._frozen import FittedOnce, fit_sources, notes_shapes, steps
 from skface._prefetch import prefetch
 from skface.align import FaceAligner
 from skface.base import RowTransformer
 from skface.cache import as_cache
 from skface.embedding import FaceNetEmbedder
-from skface.images import Rows, check_images, iter_batches, vector_rows
+from skface.images import ImageError, Rows, check_images, iter_batches, vector_rows
 from skface.onnx import OnnxEmbedder
 from skface.pairs import check_same, identities_from_pairs, row_images
 from skface.verification import PairVerifier
@@ -129,7 +129,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         sources = fit_sources(self.transformer)
         once = None
         if as_cache(self.cache) is not None and sources is not None:
-            once = FittedOnce(self.transformer, sources)
+            once = self._fitted_once(sources, rows)
         with fit_task(self, X, y, max_subtasks=1) as task:
             recalled = None if once is None else once.recall()
             if recalled is not None:
@@ -166,6 +166,17 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         check_is_fitted(self)
         return self.transformer_.get_feature_names_out(input_features)
 
+    def _fitted_once(self, sources, rows) -> FittedOnce | None:
+        """Return what an equal transformer has become, or None if a face is needed to tell."""
+        if not notes_shapes(self.transformer):
+            return FittedOnce(self.transformer, sources, None)
+        first = next((i for i in range(len(rows.images)) if not rows.images.is_missing(i)), 0)
+        try:
+            face = rows.images[first]
+        except (ImageError, FileNotFoundError):  # which `fit` will report
+            return None
+        return FittedOnce(self.transformer, sources, (face.shape, face.dtype))
+
     def _choose_to_fit(self, rows, y, n_most):
         """Return the distinct faces that are not missing, and their targets.
 
@@ -195,6 +206,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 found,
                 lambda batches: self._transform_batches(rows, batches),
                 self.batch_size,
+                self.output_shape_,
             )
         if len(found) < len(chosen):
             dtype = np.result_type(values.dtype, np.float32)  # one that can hold NaN
@@ -234,7 +246,9 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             is_pairs = array.ndim == 3 and array.shape[1] == 2
             if array.dtype.kind in "uif" and (array.ndim == 2 or is_pairs):
                 return vector_rows(array)
-        return check_images(X, image_shape=self.image_shape)
+        first = next(steps(self.transformer))
+        marks_missing = isinstance(first, FaceAligner) and first.on_failure == "nan"
+        return check_images(X, image_shape=self.image_shape, check_files=not marks_missing)
 
     def _faces(self, rows: Rows, indices: np.ndarray):
         """Return faces in the form that the transformer takes."""

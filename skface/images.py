@@ -202,10 +202,7 @@ class ImageSequence(Sequence, ABC):
 
     @property
     def stamps(self) -> dict[str, Stamp]:
-        """What :func:`look_at` said of every file when the rows were checked, by key.
-
-        Empty if the images are no files, or files were not checked.
-        """
+        """What :func:`look_at` said of every file there is when the rows were checked, by key."""
         return {}
 
     @abstractmethod
@@ -453,8 +450,7 @@ def check_images(
         return Rows(_ArrayImages(array, arity), arity)
     items, arity = X
     _check_items(items, arity)
-    stamps = _check_files(items) if check_files else {}
-    return Rows(_ItemImages(items, arity, stamps), arity)
+    return Rows(_ItemImages(items, arity, _check_files(items, check_files)), arity)
 
 
 def vector_rows(X: np.ndarray) -> Rows:
@@ -659,8 +655,8 @@ def _check_items(items: list, arity: int) -> None:
             _check_pixel_range(item[None], lambda _, i=i: _row_name(i, arity))
 
 
-def _check_files(items: list) -> dict[str, Stamp]:
-    """Return the stamps of all files, each looked at once; refuse missing ones, naming all."""
+def _check_files(items: list, must_exist: bool) -> dict[str, Stamp]:
+    """Return the stamps of files, each looked at once; name all that are missing but must not."""
     stamps, missing = {}, []
     if set(map(type, items)) != {str}:
         items = [os.fspath(item) for item in items if _is_path(item)]
@@ -670,7 +666,7 @@ def _check_files(items: list) -> dict[str, Stamp]:
             missing.append(path)
         else:
             stamps[path] = stamp
-    if missing:
+    if missing and must_exist:
         raise FileNotFoundError(
             f"{len(missing)} of {len(missing) + len(stamps)} image files do not exist: "
             f"{', '.join(missing)}. Relative paths start at the working directory."

@@ -1,6 +1,7 @@
 """The cache of PerFace against computing anew: same values, nothing computed twice or lost."""
 
 import functools
+import importlib
 import os
 import pickle
 import signal
@@ -8,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,11 +19,13 @@ import joblib
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 from torch import nn
 
 from skface import (
@@ -190,6 +195,35 @@ def test_old_files_are_read_once_by_all_processes(counting, paths, tmp_path, mon
     np.testing.assert_array_equal(per_face.transform(paths), expected)
 
 
+def test_relative_paths_lead_through_links_as_the_system_follows_them(
+    counting, tmp_path, monkeypatch
+):
+    for name, pixels in zip(("a.png", "far/a.png"), FACES.data[:2], strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PIL.Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "far" / "folder").mkdir()
+    try:
+        (tmp_path / "link").symlink_to(tmp_path / "far" / "folder")
+    except OSError:
+        pytest.skip("no links here")
+    monkeypatch.chdir(tmp_path)
+    rows = ["a.png", "link/../a.png"]
+    expected = PerFace(counting).fit_transform(rows)
+    assert (expected[0] != expected[1]).any()
+    per_face = PerFace(counting, cache="cache").fit(rows)
+    for row, values in zip(rows, expected, strict=True):
+        np.testing.assert_array_equal(per_face.transform([row])[0], values)
+
+
+def test_objects_are_refused_before_they_are_stored(tmp_path):
+    def letters(X):
+        return np.array([["a", None]] * len(X), dtype=object)
+
+    per_face = PerFace(FunctionTransformer(letters), cache=tmp_path).fit(FACES.data)
+    with pytest.raises(TypeError, match=r"dtype object, which cannot be cached.*cache=None"):
+        per_face.transform(FACES.data)
+
+
 def test_missing_files_are_all_named(counting, paths, tmp_path):
     per_face = PerFace(counting, cache=tmp_path / "cache").fit(paths)
     per_face.transform(paths)
@@ -229,6 +263,19 @@ def test_failures_are_not_kept_so_that_their_warning_is_seen_again(tmp_path):
         assert np.isnan(values[3]).all()
         assert np.isfinite(np.delete(values, 3, 0)).all()
         assert cache.info().n_values == 19
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_missing_files_are_failures_to_an_aligner_that_marks_them(is_cached, paths, tmp_path):
+    aligner = FaceAligner(detector=counting_detector, on_failure="nan")
+    per_face = PerFace(aligner, cache=tmp_path / "cache" if is_cached else None)
+    rows = [str(tmp_path / "nowhere.png"), *paths[:3]]
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="1 of . photos? cannot be aligned.*no such file"):
+            crops = per_face.fit(rows).transform(rows)
+        assert np.isnan(crops).all(axis=(1, 2, 3)).tolist() == [True, False, False, False]
+    if is_cached:
+        assert EmbeddingCache(tmp_path / "cache").info().n_values == 3
 
 
 def test_transformers_are_told_apart_by_what_their_values_depend_on():
@@ -292,6 +339,68 @@ def test_functions_are_told_apart_by_their_code():
     assert fingerprint(FunctionTransformer(np.log1p)) != fingerprint(FunctionTransformer(np.exp))
 
 
+def function_of(code, **names):
+    namespace = {"__name__": "m", "np": np, "functools": functools, **names}
+    exec(code, namespace)
+    return FunctionTransformer(namespace["f"])
+
+
+def module_of(code):
+    module = types.ModuleType("not_installed")
+    exec(code, vars(module))
+    return module
+
+
+X = np.random.default_rng(0).random((9, 4))
+
+
+@pytest.mark.parametrize(
+    ("code", "one", "other"),
+    [
+        ("def f(X): return X * found", 2, 3),
+        ("def f(X): return X * found", None, 3),
+        ("def f(X): return (lambda x: x * found)(X)", (2, 1.5), (2, 2.5)),
+        ("def f(X): return X * found", np.ones(2000), np.zeros(2000)),
+        ("def f(X): return X * np.asarray(found)", torch.ones(2000), torch.zeros(2000)),
+        ("def f(X): return found.transform(X)", PCA(2).fit(X), PCA(2).fit(X[1:])),
+        ("def f(X): return found(X)", *(functools.partial(np.clip, a_min=n) for n in (0, 1))),
+        ("def f(X): return found.g(X)", *map(module_of, ("def g(X): pass", "def g(X): return X"))),
+        ("def f(X): return X * found.a", *map(module_of, ("a = 1", "a = 2"))),
+        ("def f(X): return found(2)", *map(functools.lru_cache, (lambda n: n, lambda n: -n))),
+    ],
+)
+def test_functions_are_told_apart_by_what_they_find(code, one, other):
+    cloudpickle = pytest.importorskip("cloudpickle")
+    transformer = function_of(code, found=one)
+    assert fingerprint(transformer) == fingerprint(function_of(code, found=one))
+    assert fingerprint(transformer) != fingerprint(function_of(code, found=other))
+    if isinstance(one, int | tuple | np.ndarray | torch.Tensor | BaseEstimator):  # sent as they are
+        in_a_worker = cloudpickle.loads(cloudpickle.dumps(transformer))
+        assert fingerprint(in_a_worker) == fingerprint(transformer)
+
+
+def test_notes_and_sessions_of_functions_tell_nothing():
+    counts = "n = 0\ndef f(X):\n    global n\n    n += 1\n    return session and X"
+    transformer = function_of(counts, session=threading.Lock())
+    before = fingerprint(transformer)
+    transformer.transform(X)
+    assert fingerprint(transformer) == before
+
+
+def test_classes_are_told_apart_by_their_constants():
+    def make(number):
+        class Scales(FunctionTransformer):
+            factor = number
+
+            def transform(self, X):
+                return X * self.factor
+
+        return Scales()
+
+    assert fingerprint(make(2)) == fingerprint(make(2))
+    assert fingerprint(make(2)) != fingerprint(make(3))
+
+
 def test_classes_are_told_apart_by_their_code():
     cloudpickle = pytest.importorskip("cloudpickle")
 
@@ -314,6 +423,24 @@ def test_classes_are_told_apart_by_their_code():
     assert fingerprint(one) == before == fingerprint(make(1))
     assert fingerprint(cloudpickle.loads(cloudpickle.dumps(make(1)))) == before
     assert fingerprint(make(2)) != before
+
+
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages", "code"])
+def test_installed_packages_are_known_by_their_version(folder, tmp_path, monkeypatch):
+    (tmp_path / folder).mkdir()
+    monkeypatch.syspath_prepend(tmp_path / folder)  # not where this Python installs packages
+
+    def import_with(number):
+        code = f"__version__ = '1.2'\ndef f(X): return X + {number}"
+        (tmp_path / folder / "a_package_of_tests.py").write_text(code)
+        for cached in (_fingerprint._is_installed, _fingerprint._version_of):
+            cached.cache_clear()
+        importlib.invalidate_caches()
+        sys.modules.pop("a_package_of_tests", None)
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        return fingerprint(FunctionTransformer(importlib.import_module("a_package_of_tests").f))
+
+    assert (import_with(1) == import_with(2)) == (folder != "code")
 
 
 def test_fingerprints_agree_between_processes():
@@ -364,6 +491,15 @@ def test_large_arrays_are_hashed_once(monkeypatch):
     first = fingerprint(scaler)
     monkeypatch.setattr(_fingerprint.np, "ascontiguousarray", None)
     assert fingerprint(scaler) == first
+
+
+def test_arrays_that_were_written_to_are_hashed_anew():
+    scaler = StandardScaler().fit(np.random.default_rng(0).random((3, 2000)))
+    before = fingerprint(scaler)
+    scaler.mean_[1234] += 1
+    assert fingerprint(scaler) != before
+    scaler.mean_[1234] -= 1
+    assert fingerprint(scaler) == before
 
 
 def test_what_cannot_be_told_apart_is_refused(tmp_path):
@@ -499,6 +635,44 @@ def test_a_frozen_transformer_is_fitted_once_per_process(tmp_path, skface_home, 
         clone(per_face).set_params(transformer__weights=None).fit(faces)
 
 
+class Remembers(FunctionTransformer):
+    """Keeps what `fit` sets under a private name."""
+
+    def fit(self, X, y=None):
+        self._factor = 2
+        return self
+
+    def transform(self, X):
+        return X * self._factor
+
+
+PCA_OF_192 = PCA(2, random_state=0).fit(np.random.default_rng(0).random((20, 192)))
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        Normalizer(),
+        FunctionTransformer(),
+        FunctionTransformer(validate=True),
+        FrozenEstimator(FunctionTransformer()),
+        make_pipeline(FunctionTransformer(), Normalizer()),
+        Remembers(),
+        FeatureUnion([("pca", FrozenEstimator(PCA_OF_192)), ("rest", "passthrough")]),
+    ],
+    ids=str,
+)
+def test_what_depends_on_rows_is_fitted_anew(transformer, tmp_path):
+    rng = np.random.default_rng(0)
+    for side in (8,) if isinstance(transformer, FeatureUnion) else (8, 16):
+        faces = rng.random((6, side, side, 3))
+        faces[1] = np.nan
+        expected = PerFace(transformer).fit_transform(faces)
+        for _ in range(2):
+            values = PerFace(transformer, cache=tmp_path).fit(faces).transform(faces)
+            np.testing.assert_array_equal(values, expected)
+
+
 def test_what_learns_nothing_is_fitted_on_one_face(counting):
     PerFace(counting).fit(FACES.data)
     assert SEEN == [1]
@@ -588,7 +762,7 @@ def compute(batches):
 
 print("ready", flush=True)
 values = EmbeddingCache(folder).look_up(
-    StandardScaler(), vector_rows(vectors).images, np.arange(len(vectors)), compute, 10
+    StandardScaler(), vector_rows(vectors).images, np.arange(len(vectors)), compute, 10, (8,)
 )
 assert np.array_equal(values, vectors * 2)
 """
@@ -641,6 +815,42 @@ def test_kill_9_loses_a_batch_at_most(tmp_path):
     assert len(notes.read_text().split()) <= 2000 + 3 * 10
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
+def test_who_waits_for_others_can_be_interrupted(tmp_path):
+    program = textwrap.dedent(
+        """
+        import sys
+        import numpy as np
+        from sklearn.decomposition import PCA
+        from skface import PerFace
+        from skface.cache import _lookup
+        vectors = np.random.default_rng(0).random((9, 8))
+        per_face = PerFace(PCA(2), cache=sys.argv[1]).fit(vectors)
+        store = _lookup.desk_at(_lookup.Path(sys.argv[1]) / "embeddings.sqlite").store
+        claim = store.claim
+
+        def claim_later(transformer, photos, owner, n_most):
+            if not hasattr(store, "asked"):  # somebody else was faster
+                store.asked = claim(transformer, photos, b"other", n_most)
+                print("ready", flush=True)
+            store.renew(b"other")
+            return claim(transformer, photos, owner, n_most)
+
+        store.claim = claim_later
+        per_face.transform(vectors)
+        """
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in process.communicate(timeout=20)[1]
+    finally:
+        process.kill()
+
+
 def test_claims_of_a_process_that_died_run_out(tmp_path, monkeypatch):
     monkeypatch.setattr("skface.cache._store._LEASE_MS", 300)
     cache = EmbeddingCache(tmp_path)
@@ -649,7 +859,7 @@ def test_claims_of_a_process_that_died_run_out(tmp_path, monkeypatch):
     rows = vector_rows(vectors)
     digests, kinds = _lookup.desk_at(store.path).digests(rows.images, np.arange(9))
     scaler = StandardScaler().fit(vectors)
-    key = fingerprint(scaler, kinds)
+    key = fingerprint(scaler, kinds, (3,))
     assert store.claim(key, digests, b"dead", 4)[1] == digests[:4]
     assert store.claim(key, digests, b"living", 9)[1:] == (digests[4:], digests[:4], [])
     store.release(b"living")
@@ -661,7 +871,7 @@ def test_claims_of_a_process_that_died_run_out(tmp_path, monkeypatch):
             seen.append(indices.tolist())
             yield scaler.transform(vectors[indices])
 
-    cache.look_up(scaler, rows.images, np.arange(9), compute, 20)
+    cache.look_up(scaler, rows.images, np.arange(9), compute, 20, (3,))
     assert seen == [[4, 5, 6, 7, 8], [0, 1, 2, 3]]
     assert time.monotonic() - started < 5
 

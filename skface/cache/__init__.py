@@ -154,6 +154,7 @@ class EmbeddingCache:
         indices: np.ndarray,
         compute: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
         batch_size: int,
+        shape: tuple[int, ...],
     ) -> np.ndarray:
         """Return the values of images, and compute those that are not there.
 
@@ -169,6 +170,8 @@ class EmbeddingCache:
             Yields the values, (b, ...), of batch after batch of images, given by b indices each.
         batch_size : int
             Images computed at a time. Each batch is stored before the next.
+        shape : tuple of int
+            Shape of one value, which may follow that of the images.
 
         Returns
         -------
@@ -196,7 +199,7 @@ class EmbeddingCache:
             return desk.digests.are_same(images, indices[places], [photos[i] for i in places])
 
         return desk.look_up(
-            fingerprint(transformer, kinds),
+            fingerprint(transformer, kinds, shape),
             photos,
             lambda batches: compute(indices[places] for places in batches),
             are_same,

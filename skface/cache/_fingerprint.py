@@ -5,15 +5,18 @@ dicts and sets are ordered, and parameters that govern only how the work is done
 estimator that knows better what its values depend on has a method `_value_state`, which returns it.
 
 Code counts too. What lies in installed packages is known by its name and the package's version,
-anything else by its bytecode and, in turn, the functions and classes that it names. Lists, dicts
-and sets that a function encloses or finds among its globals are taken for places where it keeps
-notes, not for what decides its values.
+anything else by its bytecode and, in turn, the functions, classes, constants, arrays and estimators
+that it names. Lists, dicts and sets that a function encloses or finds among its globals are taken
+for places where it keeps notes, not for what decides its values; and so is what it sets itself, as
+a counter. Of all else among its globals, such as the session of another library, nothing is known.
 """
 
 import copyreg
+import dis
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import os
 import sys
 import sysconfig
@@ -40,9 +43,36 @@ _IRRELEVANT = {
     "random_state",
     "verbose",
 }
-# Arrays that are larger are hashed once: fitted arrays are replaced, never written to.
+# What decides the values of code that finds it by name.
+_DECISIVE = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    tuple,
+    frozenset,
+    np.ndarray,
+    np.generic,
+    np.ufunc,
+    BaseEstimator,
+    functools.partial,
+    os.PathLike,
+    type,
+    types.FunctionType,
+    types.MethodType,
+    types.ModuleType,
+)
+_PACKAGES = {"site-packages", "dist-packages"}  # folders of installed packages
+_METHODS = (types.FunctionType, property, staticmethod, classmethod)
+_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_STORES = frozenset({"STORE_GLOBAL", "STORE_ATTR"})
+# Arrays that are larger are hashed once, unless their sum, found in a thirtieth of the time, says
+# that they were written to.
 _LARGE_BYTES = 2**12
-_ARRAY_DIGESTS: dict[int, tuple[weakref.ref, bytes]] = {}
+_ARRAY_DIGESTS: dict[int, tuple[weakref.ref, bytes, bytes]] = {}
 # What computes, if it is installed: another version may round otherwise, or find another face.
 _COMPUTES = (
     "numpy",
@@ -202,6 +232,8 @@ class _Encoder:
             self._add_code(value)
         elif isinstance(value, functools.partial):
             self._add_all("partial", (value.func, value.args, value.keywords))
+        elif hasattr(value, "cache_parameters"):  # of functools.lru_cache
+            self._add_all("cached", (value.__wrapped__,))
         elif isinstance(value, property):
             self._add_all("property", (value.fget,))
         elif isinstance(value, staticmethod | classmethod):
@@ -247,9 +279,20 @@ class _Encoder:
             self._put("class", f"{_version_of(base.__module__)} {base.__qualname__}".encode())
             if _is_installed(base.__module__):
                 continue
-            for name in sorted(vars(base)):
-                member = vars(base)[name]
-                if isinstance(member, types.FunctionType | property | staticmethod | classmethod):
+            members = vars(base)
+            methods = [
+                inspect.unwrap(getattr(member, "fget", None) or member)
+                for member in members.values()
+                if isinstance(member, _METHODS)
+            ]
+            notes = set().union(
+                *(_names(m.__code__, _STORES) for m in methods if hasattr(m, "__code__"))
+            )
+            for name in sorted(members):
+                member = members[name]
+                is_code = isinstance(member, _METHODS)
+                is_constant = not name.startswith("__") and name not in notes and _decides(member)
+                if is_code or is_constant:
                     self._put("member", name.encode())
                     self.add(member)
 
@@ -266,12 +309,26 @@ class _Encoder:
                 self.add(content)
         # a wrapper has the module of what it wraps, but code of its own
         if not _is_installed(function.__globals__.get("__name__", "")):
-            self._add_code(function.__code__)
-            for global_name in sorted(_names(function.__code__)):
-                content = function.__globals__.get(global_name)
-                if isinstance(content, types.FunctionType | type | types.ModuleType):
-                    self._put("global", global_name.encode())
-                    self.add(content)
+            code = function.__code__
+            self._add_code(code)
+            self._add_names(
+                _names(code, _LOADS) - _names(code, _STORES), function.__globals__, code, set()
+            )
+
+    def _add_names(
+        self, names: set[str], namespace: dict[str, Any], code: types.CodeType, modules: set[int]
+    ) -> None:
+        """Add what code finds by name in its globals, and in turn in modules among them."""
+        for name in sorted(names & namespace.keys()):
+            content = namespace[name]
+            if not _decides(content):
+                continue
+            self._put("global", name.encode())
+            self.add(content)
+            is_module = isinstance(content, types.ModuleType)
+            if is_module and not _is_installed(content.__name__) and id(content) not in modules:
+                modules.add(id(content))
+                self._add_names(_names(code, _ATTRIBUTES), vars(content), code, modules)
 
     def _add_code(self, code: types.CodeType) -> None:
         self._put("code", code.co_code)
@@ -279,13 +336,24 @@ class _Encoder:
         self._add_all("constants", code.co_consts)
 
 
-def _names(code: types.CodeType) -> set[str]:
-    """Collect the names that a function and the functions inside it use."""
-    names = set(code.co_names)
+@functools.lru_cache(1024)
+def _names(code: types.CodeType, operations: frozenset[str]) -> frozenset[str]:
+    """Collect the names with which a function, and the functions inside it, do something."""
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _names(constant)
-    return names
+            names |= _names(constant, operations)
+    return frozenset(names)
+
+
+def _decides(content: Any) -> bool:
+    """Tell whether something that code finds by name is known to decide its values."""
+    return (
+        content is None
+        or isinstance(content, _DECISIVE)
+        or hasattr(content, "cache_parameters")  # of functools.lru_cache
+        or (type(content).__module__.partition(".")[0] == "torch" and hasattr(content, "detach"))
+    )
 
 
 def _state_of(estimator: BaseEstimator) -> dict[str, Any]:
@@ -301,23 +369,35 @@ def _state_of(estimator: BaseEstimator) -> dict[str, Any]:
 
 def _digest_array(array: np.ndarray) -> bytes:
     """Digest an array; a large one once."""
+    is_large = array.nbytes > _LARGE_BYTES
+    summary = _summary(array) if is_large else b""
     kept = _ARRAY_DIGESTS.get(id(array))
-    if kept is not None and kept[0]() is array:
-        return kept[1]
+    if kept is not None and kept[0]() is array and kept[1] == summary:
+        return kept[2]
     digest = hashlib.blake2b(
         f"{array.dtype.str} {array.shape} ".encode(), digest_size=_DIGEST_BYTES
     )
     content = np.ascontiguousarray(array)
     digest.update(content.tobytes() if array.dtype.kind in "MmVT" else content)
-    if array.nbytes > _LARGE_BYTES:
+    if is_large:
         key = id(array)
 
         def forget(gone: weakref.ref) -> None:
             if _ARRAY_DIGESTS.get(key, (None,))[0] is gone:
                 del _ARRAY_DIGESTS[key]
 
-        _ARRAY_DIGESTS[key] = weakref.ref(array, forget), digest.digest()
+        _ARRAY_DIGESTS[key] = weakref.ref(array, forget), summary, digest.digest()
     return digest.digest()
+
+
+def _summary(array: np.ndarray) -> bytes:
+    """Add up the bytes of an array, eight at a time, and take a sample, for order is lost."""
+    content = array.ravel(order="K").view(np.uint8)
+    n_eights = content.size // 8 * 8
+    total = content[:n_eights].view(np.uint64).sum(dtype=np.uint64)
+    return (
+        total.tobytes() + content[n_eights:].tobytes() + content[:: content.size // 999].tobytes()
+    )
 
 
 @functools.cache
@@ -341,7 +421,8 @@ def _is_installed(module: str) -> bool:
     if top == "__main__":  # of a worker process it is a file of joblib
         return False
     file = getattr(sys.modules.get(top), "__file__", None) or ""
-    return any(
+    # also those of the user (pip install --user), and of the system under a virtual environment
+    return not _PACKAGES.isdisjoint(file.split(os.sep)) or any(
         file.startswith(sysconfig.get_path(name) + os.sep) for name in ("purelib", "platlib")
     )
 

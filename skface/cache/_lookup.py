@@ -247,25 +247,27 @@ class _Work:
         """Get the vectors of photos, which are given with a place of each."""
         store = self._desk.store
         self._take(store.read(self._transformer, list(first_at)))
-        pending = [photo for photo in first_at if photo not in self._shelf.place_of]
-        if not pending:
+        left = [photo for photo in first_at if photo not in self._shelf.place_of]
+        if not left:
             return
         claimed: deque[list[bytes]] = deque()
 
         def batches():
-            left = pending
+            nonlocal left
             while left:
                 photos, left = self._claim(left)
-                if photos:
-                    claimed.append(photos)
-                    yield np.array([first_at[photo] for photo in photos])
-                elif left:
-                    time.sleep(_WAIT_SECONDS)
+                if not photos:
+                    return  # others are at what is left
+                claimed.append(photos)
+                yield np.array([first_at[photo] for photo in photos])
 
         with _Lease(store, self._owner):
-            for values in self._compute(batches()):
-                photos = claimed.popleft()
-                self._keep(values, photos, np.array([first_at[photo] for photo in photos]))
+            while left:
+                for values in self._compute(batches()):
+                    photos = claimed.popleft()
+                    self._keep(values, photos, np.array([first_at[photo] for photo in photos]))
+                if left:  # waiting here, not in the thread that makes batches, can be interrupted
+                    time.sleep(_WAIT_SECONDS)
 
     def _claim(self, pending: list[bytes]) -> tuple[list[bytes], list[bytes]]:
         """Return photos to compute now, and those that are left for later."""
@@ -287,6 +289,11 @@ class _Work:
 
     def _keep(self, values: np.ndarray, photos: list[bytes], at: np.ndarray) -> None:
         self.n_computed += len(values)
+        if values.dtype.hasobject:
+            raise TypeError(
+                f"The transformer gave values of dtype {values.dtype}, which cannot be cached: "
+                "let it return numbers or strings, or set cache=None."
+            )
         failed = np.zeros(len(values), dtype=bool)
         if values.dtype.kind in "fc":
             failed = np.isnan(values.reshape(len(values), -1)).all(axis=1)

@@ -110,7 +110,8 @@ class PhotoDigests:
         digests, unknown = [], {}
         for path in paths:
             stamp = stamps.get(path)
-            place = path if stamp is None or path.startswith(os.sep) else os.path.abspath(path)
+            # not abspath, for which link/../photo.jpg lies beside the link
+            place = path if stamp is None else os.path.join(os.getcwd(), path)
             entry = known.get(place)
             if stamp is not None and entry is not None and entry[0] == stamp:
                 digests.append(entry[1])
