@@ -744,6 +744,34 @@ def test_threads_share_the_work(tmp_path):
     np.testing.assert_array_equal(per_face.transform(vectors), vectors[:, :3] * 2)
 
 
+def test_a_shelf_grows_while_threads_note_what_they_use():
+    program = textwrap.dedent(
+        """
+        import sys, threading
+        import numpy as np
+        from skface.cache._lookup import Shelf
+        sys.setswitchinterval(1e-6)
+        photos = [number.to_bytes(8, "big") for number in range(100_000)]
+        shelf, ended = Shelf(), threading.Event()
+
+        def note():
+            while not ended.is_set():
+                growing = shelf
+                growing.note_use(np.arange(len(growing.place_of)))
+
+        threads = [threading.Thread(target=note) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(4):
+            shelf = Shelf()
+            for start in range(0, len(photos), 10_000):
+                shelf.add(dict.fromkeys(photos[start : start + 10_000], np.zeros(1)))
+        ended.set()
+        """
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)  # it would be killed, not fail
+
+
 PROGRAM = """
 import sys, time
 import numpy as np

@@ -55,7 +55,10 @@ class Shelf:
             larger = np.empty((max(n_after, 2 * n_before), *block.shape[1:]), self.values.dtype)
             larger[:n_before] = self.values[:n_before]
             self.values = larger
-            self._used.resize(len(larger), refcheck=False)
+            # another array, for other threads may be writing to this one
+            used = np.zeros(len(larger), dtype=np.int64)
+            used[:n_before] = self._used[:n_before]
+            self._used = used
         self.values[n_before:n_after] = block
         self._used[n_before:n_after] = 0
         # last, so that another thread never finds a place without its vector
