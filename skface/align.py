@@ -390,7 +390,7 @@ class FaceAligner(
 
     def _n_threads(self) -> int | None:
         """Return how many photos to work on at a time; None leaves it to joblib."""
-        is_open = self.n_jobs is None and get_active_backend()[1] == 1
+        is_open = self.n_jobs is None and get_active_backend()[1] is None
         return thread_share() if is_open and not callable(self.detector_) else self.n_jobs
 
     def _report(self, failures: list[tuple[type[Exception], str]], n_photos: int) -> None:

@@ -393,6 +393,17 @@ def test_opencv_runs_where_onnxruntime_is_missing(paths, skface_home, monkeypatc
         np.testing.assert_allclose(found.landmarks[i], expected.landmarks[i], atol=1e-3)
 
 
+def test_yunet_runs_on_all_threads_of_this_process_unless_told(skface_home, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    aligner = FaceAligner().fit([PHOTO])
+    assert aligner._n_threads() == 3
+    with joblib.parallel_config(n_jobs=2):
+        assert aligner._n_threads() is None  # joblib knows
+    assert aligner.set_params(n_jobs=1)._n_threads() == 1
+    # a function may not bear several threads
+    assert FaceAligner(detector=textured_only).fit([PHOTO])._n_threads() is None
+
+
 @pytest.mark.parametrize("n_jobs", [2, -1])
 def test_threads_change_nothing(n_jobs, paths, skface_home):
     pairs = np.array([paths, paths[::-1]]).T

@@ -13,6 +13,7 @@ Every row is the best of the repetitions, since whatever else runs on the machin
 """
 
 import argparse
+import contextlib
 import io
 import time
 import warnings
@@ -198,14 +199,15 @@ def onnxruntime_way(network: Network) -> Callable[[np.ndarray], np.ndarray]:
     import onnxruntime
 
     file = io.BytesIO()
-    torch.onnx.export(
-        network.module,
-        torch.zeros(2, *network.input_shape),
-        file,
-        dynamo=False,
-        input_names=["x"],
-        dynamic_axes={"x": {0: "n"}},
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # of a failure it prints the whole graph
+        torch.onnx.export(
+            network.module,
+            torch.zeros(2, *network.input_shape),
+            file,
+            dynamo=False,
+            input_names=["x"],
+            dynamic_axes={"x": {0: "n"}},
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_share()
     session = onnxruntime.InferenceSession(
