@@ -57,6 +57,7 @@ GEOMETRIES = {
     "arcface-112": Geometry(_ARCFACE, (112, 112)),
     "sphereface-112x96": Geometry(_SPHEREFACE, (96, 112)),
     "open-model-zoo-128": Geometry(_SPHEREFACE / (96, 112) * 128, (128, 128)),
+    "open-model-zoo-112": Geometry(_SPHEREFACE / (96, 112) * 112, (112, 112)),  # the same, smaller
     # The FaceNet networks saw boxes of an MTCNN detector, widened by a margin, and no landmarks.
     # This puts an average face where the middle of such a box, of which it fills 0.9, lies.
     "facenet-160": Geometry((_ARCFACE - (56, 72)) * 1.65 + (80, 94), (160, 160)),
@@ -127,10 +128,10 @@ class FaceAligner(
     Parameters
     ----------
     geometry : str or tuple (points, (width, height)), default="arcface-112"
-        The crop: "arcface-112", "sphereface-112x96", "open-model-zoo-128", "facenet-160", the name
-        of registered weights ("the crop that these want"), or five (x, y) points and a size in
-        pixels. "facenet-160" is an approximation: those networks were trained on boxes without
-        landmarks.
+        The crop: "arcface-112", "sphereface-112x96", "open-model-zoo-128", "open-model-zoo-112",
+        "facenet-160", the name of registered weights ("the crop that these want"), or five (x, y)
+        points and a size in pixels. "facenet-160" is an approximation: those networks were trained
+        on boxes without landmarks.
     detector : str, path or callable, default="yunet"
         A registered name, an ONNX file of YuNet, or a function that takes a photo, an (H, W, 3)
         RGB array of uint8, and returns its faces as an array (k, 15): x, y, width and height of

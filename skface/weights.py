@@ -1,9 +1,10 @@
 """The registry of pretrained weights: find or fetch files, verify them, read them.
 
-skface ships no weights. A file is looked up by its name in the folder that the environment variable
-``SKFACE_HOME`` names, then in the per-user cache, and is downloaded into the cache only if it is in
-neither; ``SKFACE_OFFLINE=1`` forbids that. Size and SHA-256 are checked every time, and nothing is
-ever unpickled. On the command line::
+An embedder, "skface-mini", and a detector, "skface-detector", come with skface. Any other file is
+looked up by its name in the folder that the environment variable ``SKFACE_HOME`` names, then in the
+per-user cache, and is downloaded into the cache only if it is in neither; ``SKFACE_OFFLINE=1``
+forbids that. Size and SHA-256 are checked every time, and nothing is ever unpickled. On the command
+line::
 
     python -m skface.weights list
     python -m skface.weights info NAME
@@ -20,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,8 @@ class WeightsFile:
     ----------
     filename : str
         What the file is called in a folder.
-    url : str
-        Where it is published.
+    url : str or None
+        Where it is published; None for a file that comes with skface.
     size : int or None
         Bytes, None if not known.
     sha256 : str or None
@@ -52,7 +54,7 @@ class WeightsFile:
     """
 
     filename: str
-    url: str
+    url: str | None
     size: int | None
     sha256: str | None
 
@@ -70,7 +72,7 @@ class WeightsEntry:
     files : tuple of WeightsFile
         Its files, the one to open first.
     licence : str
-        Terms of the weights, as far as their distributor states them. They are not skface's.
+        Terms of the weights, as far as their distributor states them. Most are not skface's.
     source : str
         The project that publishes them.
     training_data : str
@@ -112,6 +114,45 @@ _RETAIL = (
 )
 
 _ENTRIES = (
+    WeightsEntry(
+        name="skface-mini",
+        kind="embedder",
+        files=(
+            WeightsFile(
+                "skface-mini.safetensors",
+                None,
+                5_262_752,
+                "48fa7f5cf7cf35262ba64021d6133070444d6bf4fabe4d4b8d1c13821c3c4a9e",
+            ),
+        ),
+        licence="Apache-2.0, as its teacher; the photos it learnt from are for research use",
+        source="comes with skface, trained by tools/train_mini.py; see docs/model_card.md",
+        training_data=(
+            "LFW View 1 and 12 celebrities of Glint360K, without labels, as "
+            "face-reidentification-retail-0095 embeds them"
+        ),
+        backbone="iresnet-mini",
+        geometry="open-model-zoo-112",
+        mean=127.5,
+        std=128.0,
+        embedding_dim=256,
+    ),
+    WeightsEntry(
+        name="skface-detector",
+        kind="detector",
+        files=(
+            WeightsFile(
+                "skface-detector.onnx",
+                None,
+                229_738,
+                "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
+            ),
+        ),
+        licence="MIT, as its teacher; the photos it learnt from are for research use",
+        source="comes with skface, trained by tools/train_detector.py; see docs/model_card.md",
+        training_data="LFW View 1, as yunet finds its faces",
+        color="bgr",
+    ),
     WeightsEntry(
         name="yunet",
         kind="detector",
@@ -230,7 +271,8 @@ def list_weights() -> list[str]:
     --------
     >>> from skface.weights import list_weights
     >>> list_weights()
-    ['yunet', 'sface', 'vggface2', 'casia-webface', 'face-reidentification-retail-0095']
+    ['skface-mini', 'skface-detector', 'yunet', 'sface', 'vggface2', 'casia-webface',
+     'face-reidentification-retail-0095']
     """
     return list(REGISTRY)
 
@@ -262,11 +304,13 @@ def weights_info(name: str) -> WeightsEntry:
     return REGISTRY[check_option(name, "weights", REGISTRY)]
 
 
-def fetch_weights(name: str, *, sha256: str | None = None) -> tuple[Path, ...]:
+def fetch_weights(
+    name: str, *, sha256: str | None = None, download: bool = True
+) -> tuple[Path, ...]:
     """Find the files of registered weights, or download them if that is allowed.
 
-    A wrong file in ``SKFACE_HOME`` is an error and stays as it is; a wrong file in the per-user
-    cache is downloaded again.
+    A wrong file of skface or in ``SKFACE_HOME`` is an error and stays as it is; a wrong file in the
+    per-user cache is downloaded again.
 
     Parameters
     ----------
@@ -274,6 +318,8 @@ def fetch_weights(name: str, *, sha256: str | None = None) -> tuple[Path, ...]:
         A name from :func:`list_weights`.
     sha256 : str, default=None
         SHA-256 in hexadecimal, for weights whose hash the registry does not know.
+    download : bool, default=True
+        Whether a download is allowed, where ``SKFACE_OFFLINE`` does not forbid it.
 
     Returns
     -------
@@ -306,10 +352,18 @@ def fetch_weights(name: str, *, sha256: str | None = None) -> tuple[Path, ...]:
     paths = locate_weights(name)
     for path, file in zip(paths, files, strict=True):
         problem = _problem(path, file)
-        if problem and path.parent == _home():
-            raise WeightsError(f"weights={name!r}: {path} {problem}. {_advice(file)}")
-        if problem:
-            _download(entry, file, path.parent, problem)
+        if not problem:
+            continue
+        place = f"weights={name!r}: {path} {problem}"
+        if file.url is None:
+            raise WeightsError(f"{place}. It comes with skface: install skface again.")
+        if path.parent == _home():
+            raise WeightsError(f"{place}. {_advice(file)}")
+        if not download:
+            raise WeightsError(
+                f"{place}. Fetch it (python -m skface.weights fetch {name}), or delete it."
+            )
+        _download(entry, file, path.parent, problem)
     return paths
 
 
@@ -326,11 +380,14 @@ def locate_weights(name: str) -> tuple[Path, ...]:
     tuple of Path
         One per file, the one to open first; they need not exist.
     """
-    names = [file.filename for file in weights_info(name).files]
-    home = _home()
-    if home is None or not any(os.path.lexists(home / filename) for filename in names):
-        home = platformdirs.user_cache_path("skface")
-    return tuple(home / filename for filename in names)
+    entry = weights_info(name)
+    names = [file.filename for file in entry.files]
+    folder = _home()
+    if all(file.url is None for file in entry.files):
+        folder = Path(str(resources.files("skface"))) / "data"
+    elif folder is None or not any(os.path.lexists(folder / filename) for filename in names):
+        folder = platformdirs.user_cache_path("skface")
+    return tuple(folder / filename for filename in names)
 
 
 def load_state(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -523,7 +580,7 @@ def _describe(entry: WeightsEntry) -> str:
         size = "size unknown" if file.size is None else f"{file.size:,} bytes"
         lines += [
             f"  file:          {file.filename}, {size}",
-            f"                 {file.url}",
+            f"                 {file.url or 'comes with skface'}",
             f"                 SHA-256 {file.sha256 or 'unknown'}",
         ]
     return "\n".join(lines)

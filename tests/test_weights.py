@@ -23,6 +23,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+import skface
 from skface.align import GEOMETRIES
 from skface.nn.backbones import BACKBONES
 from skface.weights import (
@@ -33,6 +34,7 @@ from skface.weights import (
     fetch_weights,
     list_weights,
     load_state,
+    locate_weights,
     main,
     weights_info,
 )
@@ -321,6 +323,18 @@ def test_offline_can_be_switched_off(value, site, cache, monkeypatch):
     assert fetch_weights("toy") == (cache / "toy.pt",)
 
 
+@pytest.mark.parametrize("content", [None, b"", FILES["toy.pt"].upper()])
+def test_a_download_can_be_forbidden_by_the_caller(content, site, cache):
+    if content is not None:
+        put(cache, "toy.pt", content=content)
+    with pytest.raises(WeightsError, match=r"toy\.pt (is not|has).*weights fetch toy"):
+        fetch_weights("toy", download=False)
+    assert contents(cache) == ({} if content is None else {"toy.pt": content})
+    put(cache, "toy.pt")
+    assert fetch_weights("toy", download=False) == (cache / "toy.pt",)
+    assert site.requests == []
+
+
 # Hashes that the user gives --------------------------------------------------------------------
 
 
@@ -532,8 +546,11 @@ PINS = {
 }
 
 
+PACKAGED = {"skface-mini", "skface-detector"}
+
+
 def test_sizes_and_hashes_are_as_published():
-    files = [file for entry in REGISTRY.values() for file in entry.files]
+    files = [file for entry in REGISTRY.values() for file in entry.files if file.url is not None]
     assert {file.filename: (file.size, file.sha256) for file in files} == PINS
     assert len(files) == len(PINS)
     for file in files:
@@ -557,7 +574,7 @@ def test_entries_agree_with_backbones_and_crops(entry):
 
 def test_unknown_names_are_answered_with_the_known_ones():
     for look_up in (weights_info, fetch_weights):
-        with pytest.raises(ValueError, match=r"'facenet' is not one of 'yunet', .*'vggface2'"):
+        with pytest.raises(ValueError, match=r"'facenet' is not one of .*'yunet', .*'vggface2'"):
             look_up("facenet")
     assert list_weights() == list(REGISTRY)
 
@@ -566,6 +583,36 @@ def test_unknown_names_are_answered_with_the_known_ones():
 def test_the_real_files_are_what_is_registered(name, skface_home):
     filenames = [file.filename for file in weights_info(name).files]
     assert fetch_weights(name) == tuple(skface_home / filename for filename in filenames)
+
+
+def test_weights_of_the_package_need_neither_folder_nor_network(cache, home):
+    for name in PACKAGED:
+        [path] = fetch_weights(name)  # size and hash are those of the registry
+        (home / path.name).write_bytes(b"another file")
+        assert fetch_weights(name) == locate_weights(name) == (path,)
+        assert path.parent == Path(skface.__file__).parent / "data"
+    assert not cache.exists()
+
+
+def test_packaged_embedders_are_stored_in_halves():
+    [path] = fetch_weights("skface-mini")
+    assert {values.dtype for values in load_state(path).values()} == {np.dtype(np.float16)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sha256": "0" * 64}, "has SHA-256 .* instead of 0000"),
+        ({"size": 5}, "bytes instead of 5"),
+        ({"filename": "lost.safetensors"}, r"lost\.safetensors is not there"),
+    ],
+)
+def test_broken_weights_of_the_package_are_refused(change, message, monkeypatch):
+    entry = weights_info("skface-mini")
+    files = (replace(entry.files[0], **change),)
+    monkeypatch.setitem(REGISTRY, "skface-mini", replace(entry, files=files))
+    with pytest.raises(WeightsError, match=f"{message}.*comes with skface: install skface again"):
+        fetch_weights("skface-mini")
 
 
 # Command line ----------------------------------------------------------------------------------
@@ -587,7 +634,8 @@ def test_info_shows_what_is_known(name, capsys):
     assert entry.licence in out and entry.source in out and entry.training_data in out
     for file in entry.files:
         size = "size unknown" if file.size is None else f"{file.size:,} bytes"
-        assert file.url in out and size in out and (file.sha256 or "SHA-256 unknown") in out
+        place = file.url or "comes with skface"
+        assert place in out and size in out and (file.sha256 or "SHA-256 unknown") in out
 
 
 def test_fetch_prints_the_paths(site, cache, capsys):
@@ -638,4 +686,4 @@ def test_the_module_runs_and_loads_nothing_that_it_does_not_need():
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
     )
     lines = run.stdout.splitlines()
-    assert (lines[0], lines[-1], run.stderr) == ("yunet", "0", "")
+    assert (lines[0], lines[-1], run.stderr) == ("skface-mini", "0", "")
