@@ -1,4 +1,4 @@
-"""YuNet: faces and landmarks of photos of any size, by onnxruntime or OpenCV."""
+"""YuNet and its like: faces and landmarks of photos of any size, by onnxruntime or OpenCV."""
 
 import importlib.util
 import threading
@@ -27,7 +27,7 @@ class YuNet:
     Parameters
     ----------
     model : ndarray of uint8
-        An ONNX file of YuNet.
+        An ONNX file of YuNet, or of a network with inputs and outputs as YuNet has them.
     """
 
     def __init__(self, model: np.ndarray):

@@ -120,10 +120,10 @@ class FaceAligner(
 ):
     """Cut the face out of a photo, upright and in the place where a network expects it.
 
-    Faces and their five landmarks are found by OpenCV's YuNet [1]_, one face is chosen, and the
-    photo is turned, scaled and shifted so that its landmarks come as near as they can to those of
-    the crop (the least-squares similarity [2]_). Photos may differ in size. Of pairs, each
-    distinct photo is worked on once.
+    Faces and their five landmarks are found by OpenCV's YuNet [1]_ or by a network of that kind
+    which comes with skface, one face is chosen, and the photo is turned, scaled and shifted so that
+    its landmarks come as near as they can to those of the crop (the least-squares similarity [2]_).
+    Photos may differ in size. Of pairs, each distinct photo is worked on once.
 
     Parameters
     ----------
@@ -132,23 +132,31 @@ class FaceAligner(
         "facenet-160", the name of registered weights ("the crop that these want"), or five (x, y)
         points and a size in pixels. "facenet-160" is an approximation: those networks were trained
         on boxes without landmarks.
-    detector : str, path or callable, default="yunet"
-        A registered name, an ONNX file of YuNet, or a function that takes a photo, an (H, W, 3)
-        RGB array of uint8, and returns its faces as an array (k, 15): x, y, width and height of
-        the box, x and y of viewer's left eye, right eye, nose, left and right mouth corner, and a
-        score. With `n_jobs` it is called by several threads at a time. YuNet is run by
-        onnxruntime where that is installed, which is faster than OpenCV.
+    detector : str, path or callable, default="auto"
+        What finds the faces:
+
+        * "auto": YuNet, the better one, if its file is at hand, else "skface-detector". Nothing is
+          downloaded; `detector_name_` says which one it is.
+        * "yunet": downloaded if it is not at hand and that is allowed.
+        * "skface-detector": comes with skface.
+        * an ONNX file of YuNet;
+        * a function that takes a photo, an (H, W, 3) RGB array of uint8, and returns its faces as
+          an array (k, 15): x, y, width and height of the box, x and y of viewer's left eye, right
+          eye, nose, left and right mouth corner, and a score. With `n_jobs` it is called by several
+          threads at a time.
+
+        Networks are run by onnxruntime where that is installed, which is faster than OpenCV.
     face_policy : {"largest", "centre", "best-score", "single"}, default="largest"
         Which face of several is meant. "centre" weighs nearness to the middle of the photo against
         size; "single" takes several faces for a failure.
     min_score : float, default=0.6
         Least score of a face, from 0 to 1.
     detection_size : int, default=640
-        Longer side, in pixels, that photos are scaled to before YuNet looks at them; small photos
-        are enlarged twice at most, which makes their landmarks more exact. If no face is found,
-        half this size is tried, since faces wider than some 600 pixels may be missed or mistaken.
-        Faces of a few pixels need more. Time grows with the square: 320 is enough, and much
-        faster, for photos that a face fills, like LFW's.
+        Longer side, in pixels, that photos are scaled to before a network looks at them; small
+        ones are enlarged twice at most, which makes their landmarks more exact. If no face is
+        found, half this size is tried, since faces wider than some 600 pixels may be missed or
+        mistaken. Faces of a few pixels need more. Time grows with the square: 320 is enough, and
+        much faster, for photos that a face fills, like LFW's.
     on_failure : {"raise", "nan"}, default="raise"
         What to do with a photo without the face that is wanted: an error that names all of them,
         or a row of NaN and a warning. "nan" also accepts files that are missing or broken.
@@ -157,7 +165,7 @@ class FaceAligner(
     n_jobs : int, default=None
         Photos worked on at a time, in threads; -1 means all processors. None means what a
         :func:`joblib.parallel_config` context says, and without one as many as this process may
-        compute with for YuNet, but one for a function.
+        compute with for a network, but one for a function.
 
     Attributes
     ----------
@@ -165,6 +173,8 @@ class FaceAligner(
         Template and size of the crop.
     detector_ : ndarray of shape (n_bytes,), dtype uint8, or callable
         The detector's file, so that a pickled aligner needs none.
+    detector_name_ : str
+        Which detector that is: its registered name, its path, or the name of the function.
 
     See Also
     --------
@@ -182,10 +192,16 @@ class FaceAligner(
     --------
     >>> import numpy as np
     >>> from skface import FaceAligner
-    >>> def detector(photo):  # stands for YuNet, whose weights have to be fetched
+    >>> photos = np.zeros((3, 60, 60, 3), dtype=np.uint8)  # nobody is on them
+    >>> aligner = FaceAligner("arcface-112", detector="skface-detector").fit(photos)
+    >>> [len(scores) for scores in aligner.detect(photos).scores]
+    [0, 0, 0]
+
+    A detector of your own, which finds the same face wherever it looks:
+
+    >>> def detector(photo):
     ...     eyes_nose_mouth = [20, 20, 40, 20, 30, 30, 22, 42, 38, 42]
     ...     return np.array([[10, 5, 40, 50, *eyes_nose_mouth, 0.9]])
-    >>> photos = np.zeros((3, 60, 60, 3), dtype=np.uint8)
     >>> FaceAligner("arcface-112", detector=detector).fit_transform(photos).shape
     (3, 112, 112, 3)
     """
@@ -194,7 +210,7 @@ class FaceAligner(
         self,
         geometry="arcface-112",
         *,
-        detector="yunet",
+        detector="auto",
         face_policy="largest",
         min_score=0.6,
         detection_size=640,
@@ -232,11 +248,12 @@ class FaceAligner(
         ValueError
             If a parameter or `X` is invalid.
         skface.weights.WeightsError
-            If the detector is not at hand and may not or cannot be downloaded.
+            If the detector's file is not what was published, or is not at hand and may not or
+            cannot be downloaded.
         """
         self._check_rows(X)
         self.geometry_ = resolve_geometry(self.geometry)
-        self.detector_ = _load_detector(self.detector)
+        self.detector_, self.detector_name_ = _load_detector(self.detector)
         return self
 
     def transform(self, X):
@@ -345,9 +362,10 @@ class FaceAligner(
         """Name the files that `fit` reads, which learns nothing from its rows."""
         if callable(self.detector):
             return ()
-        if isinstance(self.detector, str) and self.detector in REGISTRY:
-            return locate_weights(self.detector)
-        return (Path(self.detector),)
+        detector = _resolve_auto(self.detector)
+        if isinstance(detector, str) and detector in REGISTRY:
+            return locate_weights(detector)
+        return (Path(detector),)
 
     def _check_rows(self, X) -> Rows:
         check_option(self.face_policy, "face_policy", tuple(_POLICIES))
@@ -396,7 +414,8 @@ class FaceAligner(
 
     def _report(self, failures: list[tuple[type[Exception], str]], n_photos: int) -> None:
         """Raise, or warn of, what went wrong."""
-        summary = f"{len(failures)} of {n_photos} photos cannot be aligned"
+        detector = getattr(self, "detector_name_", self.detector)  # older pickles lack the name
+        summary = f"{len(failures)} of {n_photos} photos cannot be aligned (detector: {detector})"
         reasons = [reason.rstrip(".\n") for _, reason in failures]
         if self.on_failure == "nan":
             warnings.warn(
@@ -404,10 +423,11 @@ class FaceAligner(
                 stacklevel=4,
             )
             return
+        better = "try detector='yunet', " if detector == "skface-detector" else ""
         kinds = {kind for kind, _ in failures}
         raise (ImageError if kinds == {ImageError} else FaceNotFoundError)(
-            f"{summary}: {', '.join(reasons)}. Remove or replace these photos, lower min_score, "
-            "look at detect(X), or set on_failure='nan' to mark them and go on."
+            f"{summary}: {', '.join(reasons)}. Remove or replace these photos, {better}lower "
+            "min_score, look at detect(X), or set on_failure='nan' to mark them and go on."
         )
 
     def _build_detector(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -415,10 +435,10 @@ class FaceAligner(
         if callable(self.detector_):
             find = _checked(self.detector_)
         else:
-            yunet = live(self, self.detector_, lambda: YuNet(self.detector_))
+            network = live(self, self.detector_, lambda: YuNet(self.detector_))
 
             def find(photo):
-                return yunet(photo, self.min_score, self.detection_size)
+                return network(photo, self.min_score, self.detection_size)
 
         def detect(photo):
             faces = find(photo)
@@ -450,19 +470,28 @@ def _in_bytes(photo: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------- finding faces
 
 
-def _load_detector(detector: Any) -> np.ndarray | Callable:
-    """Return the bytes of a YuNet file, or the callable."""
-    if callable(detector):
+def _resolve_auto(detector: Any) -> Any:
+    """Return the registered name that "auto" stands for now, and any other detector as it is."""
+    if not (isinstance(detector, str) and detector == "auto"):
         return detector
+    is_at_hand = any(os.path.lexists(path) for path in locate_weights("yunet"))
+    return "yunet" if is_at_hand else "skface-detector"
+
+
+def _load_detector(detector: Any) -> tuple[np.ndarray | Callable, str]:
+    """Return the bytes of a network's file, or the callable, and its name."""
+    if callable(detector):
+        return detector, getattr(detector, "__name__", type(detector).__name__)
+    given, detector = detector, _resolve_auto(detector)
     if isinstance(detector, str) and detector in REGISTRY:
         if weights_info(detector).kind != "detector":
             raise ValueError(f"detector={detector!r} are weights of an embedder.")
-        path = fetch_weights(detector)[0]
+        path = fetch_weights(detector, download=given is detector)[0]  # "auto" never downloads
     else:
         if not isinstance(detector, str | os.PathLike) or not os.path.isfile(detector):
             known = [name for name, entry in REGISTRY.items() if entry.kind == "detector"]
             raise ValueError(
-                f"detector={detector!r} is neither a function, a file nor one of "
+                f"detector={detector!r} is neither a function, a file nor one of auto, "
                 f"{name_some(known)}."
             )
         path = Path(detector)
@@ -473,7 +502,7 @@ def _load_detector(detector: Any) -> np.ndarray | Callable:
         raise ValueError(
             f"detector={str(path)!r} is no YuNet model that OpenCV reads: {error}"
         ) from error
-    return model
+    return model, str(detector)
 
 
 def _checked(detector: Callable) -> Callable[[np.ndarray], np.ndarray]:

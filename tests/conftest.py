@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import platformdirs
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
@@ -14,6 +15,13 @@ def _shared(name):
     if not folder.is_dir():
         pytest.skip(f"needs {folder}; SKFACE_SHARED names the folder that holds {name}/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def portraits():
+    """Paths of two photographs in the public domain, of two people; tests/data/README.md."""
+    folder = Path(__file__).with_name("data")
+    return [str(folder / f"{name}.jpg") for name in ("grace_hopper", "eileen_collins")]
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +40,16 @@ def shared_weights():
 def _offline(monkeypatch):
     """Forbid downloads, in subprocesses too."""
     monkeypatch.setenv("SKFACE_OFFLINE", "1")
+
+
+@pytest.fixture
+def no_yunet(monkeypatch, tmp_path):
+    """Hide all weights but those that come with skface; returns the folder of SKFACE_HOME."""
+    home = tmp_path / "skface_home"
+    home.mkdir()
+    monkeypatch.setenv("SKFACE_HOME", str(home))
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / "user_cache")
+    return home
 
 
 @pytest.fixture

@@ -2,14 +2,17 @@
 
 import importlib.util
 import pickle
+import re
 import tracemalloc
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import joblib
 import numpy as np
 import PIL.Image
+import pooch
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -19,7 +22,7 @@ from skface._yunet import YuNet
 from skface.align import GEOMETRIES, FaceNotFoundError, fit_similarity, resolve_geometry
 from skface.base import live
 from skface.images import ImageError
-from skface.weights import REGISTRY
+from skface.weights import REGISTRY, WeightsError, fetch_weights, locate_weights, weights_info
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (60, 50, 3), dtype=np.uint8)
@@ -90,8 +93,17 @@ def paths(shared_data):
 
 
 @pytest.fixture(scope="module")
-def photos(paths):
-    return [np.asarray(PIL.Image.open(path).convert("RGB")) for path in paths]
+def photos(portraits):
+    """Two photographs of two people, decoded."""
+    return [np.asarray(PIL.Image.open(path)) for path in portraits]
+
+
+@pytest.fixture(params=["skface-detector", "yunet"])
+def detector(request):
+    """Each registered detector; YuNet where its file is at hand."""
+    if request.param == "yunet":
+        request.getfixturevalue("skface_home")
+    return request.param
 
 
 def pasted(size, *parts):
@@ -287,14 +299,29 @@ def test_landmarks_found_again_in_crops_lie_near_the_template(geometry, paths, s
     assert max(away) < 0.07 * width
 
 
-def test_yunet_sees_what_opencv_reads_from_files(paths, photos, skface_home):
-    narrow = [photo[:, 25:226] for photo in photos]
+def test_landmarks_move_with_the_photo(photos, detector):
+    aligner = FaceAligner(detector=detector).fit(photos)
+    for photo, points in zip(photos, aligner.detect(photos).landmarks, strict=True):
+        eyes = np.linalg.norm(points[0][1] - points[0][0])
+        height, width = photo.shape[:2]
+        for scale, degrees in ((1, 15), (0.5, 0), (2, -10)):
+            turn = similarity(scale, degrees, (0, 0))
+            middle = moved(turn, points[0]).mean(axis=0)
+            turn[:, 2] = np.multiply(0.8, (width, height)) - middle
+            turned = cv2.warpAffine(photo, turn, (2 * width, 2 * height))
+            (found,) = aligner.detect([turned]).landmarks
+            away = np.linalg.norm(found[0] - moved(turn, points[0]), axis=1)
+            assert away.mean() < 0.15 * scale * eyes
+
+
+def test_yunet_sees_what_opencv_reads_from_files(portraits, photos, skface_home):
+    narrow = [photo[:250, 25:226] for photo in photos]
     found = FaceAligner(detection_size=333).fit(narrow).detect(narrow)
     model = str(next(skface_home.glob("face_detection_yunet*.onnx")))
     yunet = cv2.FaceDetectorYN.create(model, "", (268, 333), score_threshold=0.6)
     back = np.array([201 / 268, 250 / 333])
-    for i, path in enumerate(paths):
-        faces = yunet.detect(cv2.resize(cv2.imread(path)[:, 25:226], (268, 333)))[1]
+    for i, path in enumerate(portraits):
+        faces = yunet.detect(cv2.resize(cv2.imread(path)[:250, 25:226], (268, 333)))[1]
         faces = faces[np.argsort(-faces[:, 14])]
         points = faces[:, 4:14].reshape(-1, 5, 2) * back
         np.testing.assert_allclose(found.landmarks[i], points, atol=0.01)
@@ -302,45 +329,43 @@ def test_yunet_sees_what_opencv_reads_from_files(paths, photos, skface_home):
         np.testing.assert_allclose(found.scores[i], faces[:, 14], atol=1e-5)
 
 
-def test_policies_on_photos_pasted_side_by_side(photos, skface_home):
-    near, far = resized(photos[0], 500), photos[1]
-    canvas = pasted((1250, 500), (near, (0, 0)), (far, (500, 125)))
-    expected = {"largest": align([near], "yunet"), "centre": align([far], "yunet")}
-    aligner = FaceAligner().fit([canvas])
+def test_policies_on_photos_pasted_side_by_side(photos, detector):
+    near, far = resized(photos[1], 500), photos[0]
+    canvas = pasted((1250, 500), (near, (0, 0)), (far, (497, 100)))
+    crops = {"near": align([near], detector), "far": align([far], detector)}
+    aligner = FaceAligner(detector=detector).fit([canvas])
     found = aligner.detect([canvas])
     assert found.boxes[0].shape == (2, 4)
-    is_near = found.landmarks[0][0, :, 0].mean() < 500  # of the face with the best score
-    expected["best-score"] = expected["largest" if is_near else "centre"]
-    for policy, crop in expected.items():
-        aligner.set_params(face_policy=policy)
-        assert likeness(aligner.transform([canvas]), crop) > 0.9
-    assert likeness(expected["largest"], expected["centre"]) < 0.7
+    best = "near" if found.landmarks[0][0, :, 0].mean() < 500 else "far"
+    for policy, who in (("largest", "near"), ("centre", "far"), ("best-score", best)):
+        crop = aligner.set_params(face_policy=policy).transform([canvas])
+        other = crops["far" if who == "near" else "near"]
+        assert likeness(crop, crops[who]) > likeness(crop, other) + 0.2
     with pytest.raises(FaceNotFoundError, match="2 faces"):
         aligner.set_params(face_policy="single").transform([canvas])
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(6, 1), (3, 2), (8, 3)])
 def test_turned_camera_gives_the_crop_of_the_upright_photo(
-    orientation, turns, photos, skface_home, save
+    orientation, turns, photos, detector, save
 ):
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     upright = save("upright.jpg", photos[0], quality=95)
     turned = save("turned.jpg", np.rot90(photos[0], turns).copy(), quality=95, exif=exif)
-    crops = align([upright, turned], "yunet")
+    crops = align([upright, turned], detector)
     assert likeness(crops[0], crops[1]) > 0.99
 
 
-def test_large_photos_give_the_crops_of_small_ones(photos, skface_home):
-    crops = align([photos[0], resized(photos[0], 3000)], "yunet")
+def test_large_photos_give_the_crops_of_small_ones(photos, detector):
+    crops = align([photos[1], resized(photos[1], 3000)], detector)
     assert likeness(crops[0], crops[1]) > 0.9
 
 
-def test_grey_and_floating_photos_are_photos_too(photos, skface_home):
-    grey = photos[0].mean(axis=-1).round().astype(np.uint8)
-    crops = align(
-        [photos[0], grey, grey / 255, photos[0] / 255, np.asfortranarray(photos[0])], "yunet"
-    )
+def test_grey_and_floating_photos_are_photos_too(photos, detector):
+    photo = photos[1]
+    grey = photo.mean(axis=-1).round().astype(np.uint8)
+    crops = align([photo, grey, grey / 255, photo / 255, np.asfortranarray(photo)], detector)
     assert np.ptp(crops[1], axis=-1).max() == 0
     assert likeness(crops[1, ..., 0], crops[0].mean(axis=-1)) > 0.9
     np.testing.assert_array_equal(crops[2], crops[1])
@@ -348,54 +373,52 @@ def test_grey_and_floating_photos_are_photos_too(photos, skface_home):
     np.testing.assert_array_equal(crops[4], crops[0])
 
 
-def test_files_pil_images_and_arrays_of_differing_sizes_give_the_same_crops(
-    paths, photos, skface_home, save
-):
+def test_files_pil_images_and_arrays_of_differing_sizes_give_the_same_crops(photos, detector, save):
     sizes = [250, 251, 333, 500]
-    scaled = [resized(photo, size) for photo, size in zip(photos, sizes, strict=False)]
+    scaled = [resized(photos[i % 2], size) for i, size in enumerate(sizes)]
     files = [save(f"{i}.png", photo) for i, photo in enumerate(scaled)]
-    expected = align(scaled, "yunet")
+    expected = align(scaled, detector)
     for X in (files, [Path(file) for file in files], [PIL.Image.open(file) for file in files]):
-        np.testing.assert_array_equal(align(X, "yunet"), expected)
-    one_by_one = np.concatenate([align([photo], "yunet") for photo in scaled])
+        np.testing.assert_array_equal(align(X, detector), expected)
+    one_by_one = np.concatenate([align([photo], detector) for photo in scaled])
     np.testing.assert_array_equal(one_by_one, expected)
 
 
 @pytest.mark.parametrize("min_score", [0.1, 0.6])
 @pytest.mark.parametrize("scale", [2.0, 1.0, 0.6, 0.1])
-def test_onnxruntime_finds_the_faces_that_opencv_finds(scale, min_score, photos, skface_home):
+def test_onnxruntime_finds_the_faces_that_opencv_finds(scale, min_score, photos, detector):
     pytest.importorskip("onnxruntime")
-    model = np.fromfile(next(skface_home.glob("face_detection_yunet*.onnx")), dtype=np.uint8)
+    model = np.fromfile(fetch_weights(detector)[0], dtype=np.uint8)
     fast = YuNet(model)
     assert isinstance(fast._find, _yunet._OnnxRuntime)
     plain = YuNet(model)
     plain._find = _yunet._OpenCv(model)
-    canvas = pasted((501, 260), (photos[0], (0, 0)), (photos[1], (251, 5)))
+    canvas = pasted((513, 305), (photos[0], (0, 0)), (photos[1], (256, 5)))
     n_faces = 0
-    for photo in (*photos[:4], canvas, WALL):
+    for photo in (*photos, canvas, WALL):
         expected = plain.at_scale(photo, min_score, scale)
         n_faces += len(expected)
         np.testing.assert_allclose(fast.at_scale(photo, min_score, scale), expected, atol=2e-3)
-    assert n_faces >= (0 if scale < 0.5 else 6)
+    assert n_faces >= (0 if scale < 0.5 else 4)
 
 
-def test_opencv_runs_where_onnxruntime_is_missing(paths, skface_home, monkeypatch):
+def test_opencv_runs_where_onnxruntime_is_missing(portraits, detector, monkeypatch):
     pytest.importorskip("onnxruntime")
-    expected = FaceAligner().fit(paths).detect(paths[:3])
+    expected = FaceAligner(detector=detector).fit(portraits).detect(portraits)
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
     )
-    aligner = FaceAligner().fit(paths)
-    found = aligner.detect(paths[:3])
+    aligner = FaceAligner(detector=detector).fit(portraits)
+    found = aligner.detect(portraits)
     assert isinstance(live(aligner, aligner.detector_, list)._find, _yunet._OpenCv)
-    for i in range(3):
-        np.testing.assert_allclose(found.landmarks[i], expected.landmarks[i], atol=1e-3)
+    for points, same in zip(found.landmarks, expected.landmarks, strict=True):
+        np.testing.assert_allclose(points, same, atol=1e-3)
 
 
-def test_yunet_runs_on_all_threads_of_this_process_unless_told(skface_home, monkeypatch):
+def test_networks_run_on_all_threads_of_this_process_unless_told(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    aligner = FaceAligner().fit([PHOTO])
+    aligner = FaceAligner(detector="skface-detector").fit([PHOTO])
     assert aligner._n_threads() == 3
     with joblib.parallel_config(n_jobs=2):
         assert aligner._n_threads() is None  # joblib knows
@@ -405,9 +428,10 @@ def test_yunet_runs_on_all_threads_of_this_process_unless_told(skface_home, monk
 
 
 @pytest.mark.parametrize("n_jobs", [2, -1])
-def test_threads_change_nothing(n_jobs, paths, skface_home):
-    pairs = np.array([paths, paths[::-1]]).T
-    aligner = FaceAligner().fit(pairs)
+def test_threads_change_nothing(n_jobs, photos, detector):
+    sized = [resized(photo, size) for size in (200, 230, 260) for photo in photos]
+    pairs = boxed(list(zip(sized, sized[::-1], strict=True)))
+    aligner = FaceAligner(detector=detector).fit(pairs)
     crops, found = aligner.transform(pairs), aligner.detect(pairs)
     aligner.set_params(n_jobs=n_jobs)
     np.testing.assert_array_equal(aligner.transform(pairs), crops)
@@ -417,22 +441,24 @@ def test_threads_change_nothing(n_jobs, paths, skface_home):
             np.testing.assert_array_equal(threaded.landmarks[i][j], found.landmarks[i][j])
 
 
-def test_pickled_aligners_need_no_detector_file(paths, skface_home, tmp_path, monkeypatch):
-    aligner = FaceAligner().fit(paths[:2])
-    expected = aligner.transform(paths[:2])
+def test_pickled_aligners_need_no_detector_file(portraits, tmp_path):
+    (file,) = fetch_weights("skface-detector")  # stands for a file of the user
+    (tmp_path / "own.onnx").write_bytes(file.read_bytes())
+    aligner = FaceAligner(detector=tmp_path / "own.onnx").fit(portraits)
+    expected = aligner.transform(portraits)
     joblib.dump(aligner, tmp_path / "aligner.joblib")
-    monkeypatch.setenv("SKFACE_HOME", str(tmp_path))
+    (tmp_path / "own.onnx").unlink()
     mapped = joblib.load(tmp_path / "aligner.joblib", mmap_mode="r")
     for again in (pickle.loads(pickle.dumps(aligner)), mapped):
-        np.testing.assert_array_equal(again.transform(paths[:2]), expected)
-    with pytest.raises(OSError, match="SKFACE_OFFLINE"):
-        clone(aligner).fit(paths[:2])
+        np.testing.assert_array_equal(again.transform(portraits), expected)
+    with pytest.raises(ValueError, match=r"own\.onnx"):
+        clone(aligner).fit(portraits)
 
 
-def test_yunet_may_be_given_as_a_file_and_keeps_quiet(paths, skface_home, capfd):
-    file = next(skface_home.glob("face_detection_yunet*.onnx"))
-    for detector in (file, str(file)):
-        np.testing.assert_array_equal(align(paths[:1], detector), align(paths[:1], "yunet"))
+def test_networks_may_be_given_as_files_and_keep_quiet(portraits, detector, capfd):
+    (file,) = fetch_weights(detector)
+    for given in (file, str(file)):
+        np.testing.assert_array_equal(align(portraits[:1], given), align(portraits[:1], detector))
     assert capfd.readouterr() == ("", "")
 
 
@@ -441,25 +467,102 @@ def test_yunet_may_be_given_as_a_file_and_keeps_quiet(paths, skface_home, capfd)
     "shape",
     [(1, 1), (1, 1, 3), (3, 2, 3), (20, 2000, 3), (2000, 20), (1, 5000, 3), (40000, 40, 3)],
 )
-def test_faces_are_looked_for_in_vain_in_photos_of_odd_sizes(shape, dtype, skface_home):
+def test_faces_are_looked_for_in_vain_in_photos_of_odd_sizes(shape, dtype, detector):
     noise = RNG.integers(0, 256, shape, dtype=np.uint8)
     noise = noise if dtype == np.uint8 else (noise / 255).astype(dtype)
     with pytest.raises(FaceNotFoundError, match="row 0: no face found"):
-        align([noise], "yunet")
+        align([noise], detector)
 
 
-def test_small_faces_of_a_huge_photo_are_found_at_a_larger_detection_size(photos, skface_home):
-    canvas = pasted((6000, 4000), (photos[0], (5100, 3100)))
+def test_small_faces_of_a_huge_photo_are_found_at_a_larger_detection_size(photos, detector):
+    canvas = pasted((6000, 4000), (photos[1], (5100, 3100)))
     with pytest.raises(FaceNotFoundError, match="no face"):
-        align([canvas], "yunet")
-    crop = align([canvas], "yunet", detection_size=2400)
-    assert likeness(crop, align([photos[0]], "yunet")) > 0.9
+        align([canvas], detector)
+    crop = align([canvas], detector, detection_size=2400)
+    assert likeness(crop, align([photos[1]], detector)) > 0.9
 
 
 def test_faces_that_fill_a_large_photo_are_found(paths, skface_home):
     aligner = FaceAligner((ARCFACE * 10, (1120, 1120)), detection_size=1120).fit(paths)
     for points in aligner.detect(aligner.transform(paths)).landmarks:
         assert np.linalg.norm(points[0] - ARCFACE * 10, axis=1).mean() < 0.1 * 1120
+
+
+# ------------------------------------------------------------------------- which detector it is
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Bytes that are registered as YuNet's file: those of the detector that comes with skface."""
+    (packaged,), entry = weights_info("skface-detector").files, weights_info("yunet")
+    file = replace(entry.files[0], size=packaged.size, sha256=packaged.sha256)
+    monkeypatch.setitem(REGISTRY, "yunet", replace(entry, files=(file,)))
+    return fetch_weights("skface-detector")[0].read_bytes()
+
+
+def test_auto_takes_yunet_where_its_file_is_at_hand(no_yunet, stand_in):
+    aligner = FaceAligner().fit([PHOTO])
+    assert aligner.detector == "auto"
+    assert aligner.detector_name_ == "skface-detector"
+    cached, own = locate_weights("yunet")[0], no_yunet / "face_detection_yunet_2026may.onnx"
+    for file in (cached, own):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(stand_in)
+        assert clone(aligner).fit([PHOTO]).detector_name_ == "yunet"
+        file.unlink()
+    assert clone(aligner).fit([PHOTO]).detector_name_ == "skface-detector"
+    assert aligner.set_params(detector="auto").detector_name_ == "skface-detector"
+
+
+@pytest.mark.parametrize("place", ["home", "cache"])
+@pytest.mark.parametrize("content", [b"", b"no model"])
+def test_a_broken_file_of_yunet_is_an_error_of_auto(content, place, no_yunet, monkeypatch):
+    monkeypatch.delenv("SKFACE_OFFLINE")
+    monkeypatch.setattr(pooch, "HTTPDownloader", None)  # and never a download
+    folder = no_yunet if place == "home" else locate_weights("yunet")[0].parent
+    folder.mkdir(exist_ok=True)
+    (folder / "face_detection_yunet_2026may.onnx").write_bytes(content)
+    with pytest.raises(WeightsError, match="yunet_2026may.onnx has .* bytes instead of"):
+        FaceAligner().fit([PHOTO])
+
+
+def test_auto_never_downloads_and_yunet_means_yunet(no_yunet, monkeypatch):
+    monkeypatch.delenv("SKFACE_OFFLINE")
+    monkeypatch.setattr(pooch, "HTTPDownloader", None)
+    FaceAligner().fit([PHOTO])
+    with pytest.raises(TypeError, match="not callable"):  # the download that was taken away
+        FaceAligner(detector="yunet").fit([PHOTO])
+
+
+def test_detectors_are_named(tmp_path, no_yunet):
+    class Detector:
+        def __call__(self, photo):
+            return textured_only(photo)
+
+    (packaged,) = fetch_weights("skface-detector")
+    for detector, name in (
+        (textured_only, "textured_only"),
+        (Detector(), "Detector"),
+        ("skface-detector", "skface-detector"),
+        (packaged, str(packaged)),
+    ):
+        aligner = FaceAligner(detector=detector, on_failure="nan").fit([WALL])
+        assert aligner.detector_name_ == name
+        with pytest.warns(UserWarning, match=re.escape(f"(detector: {name}): row 0: no face")):
+            aligner.transform([WALL])
+
+
+def test_failures_of_the_packaged_detector_point_to_the_better_one(no_yunet):
+    aligner = FaceAligner().fit([WALL])
+    with pytest.raises(FaceNotFoundError, match="detector: skface-detector.*try detector='yunet'"):
+        aligner.transform([WALL])
+    del aligner.detector_name_  # as in pickles of before there was one
+    with pytest.raises(FaceNotFoundError, match=r"\(detector: auto\): row 0: no face"):
+        pickle.loads(pickle.dumps(aligner)).transform([WALL])
+
+
+def test_the_detector_is_shown_in_notebooks(no_yunet):
+    assert "detector_name_" in FaceAligner().fit([PHOTO])._repr_html_()
 
 
 # ------------------------------------------------------------------------------------- failures
@@ -726,14 +829,15 @@ def test_invalid_parameters_are_refused_by_fit(parameters, message):
         FaceAligner(**{"detector": textured_only, **parameters}).fit([PHOTO])
 
 
-def test_opencv_runs_files_that_onnxruntime_cannot(skface_home, monkeypatch):
+def test_opencv_runs_files_that_onnxruntime_cannot(monkeypatch):
     def refuse(model):
         raise RuntimeError("operator set 99")
 
     monkeypatch.setattr(_yunet, "_OnnxRuntime", refuse)
     pytest.importorskip("onnxruntime")
     with pytest.warns(UserWarning, match="OpenCV does.*operator set 99"):
-        assert FaceAligner().fit([PHOTO]).detect([WALL]).scores[0].shape == (0,)
+        aligner = FaceAligner(detector="skface-detector").fit([PHOTO])
+        assert aligner.detect([WALL]).scores[0].shape == (0,)
 
 
 def test_other_networks_are_no_detectors(tmp_path):

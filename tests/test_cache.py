@@ -635,6 +635,23 @@ def test_a_frozen_transformer_is_fitted_once_per_process(tmp_path, skface_home, 
         clone(per_face).set_params(transformer__weights=None).fit(faces)
 
 
+def test_auto_detectors_are_loaded_anew_where_another_is_at_hand(
+    portraits, no_yunet, shared_weights, tmp_path, monkeypatch
+):
+    per_face = PerFace(FaceAligner(), cache=tmp_path / "cache")
+    packaged = clone(per_face).fit(portraits).transformer_
+    assert packaged.detector_name_ == "skface-detector"
+    assert clone(per_face).fit(portraits).transformer_.detector_ is packaged.detector_  # once
+    monkeypatch.setenv("SKFACE_HOME", str(shared_weights))
+    yunet = clone(per_face).fit(portraits).transformer_
+    assert yunet.detector_name_ == "yunet"
+    monkeypatch.setenv("SKFACE_HOME", str(no_yunet))
+    again = clone(per_face).fit(portraits).transformer_
+    assert again.detector_name_ == "skface-detector"
+    named = PerFace(FaceAligner(detector="skface-detector")).fit(portraits).transformer_
+    assert fingerprint(again) == fingerprint(named)  # the name is no part of what crops depend on
+
+
 class Remembers(FunctionTransformer):
     """Keeps what `fit` sets under a private name."""
 
