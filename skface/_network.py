@@ -98,7 +98,8 @@ def choose_backbone(backbone: Any, weights: Any) -> tuple[Any, State | None]:
             )
         if backbone not in (None, entry.backbone):
             raise ValueError(
-                f"weights={weights!r} belong to backbone={entry.backbone!r}, not {backbone!r}."
+                f"weights={weights!r} belong to backbone={entry.backbone!r}, not {backbone!r}: "
+                "leave backbone out, or set weights=None to train it from scratch."
             )
         return entry.backbone, _read_state(fetch_weights(weights)[0])
     path = Path(weights)

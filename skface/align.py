@@ -127,11 +127,12 @@ class FaceAligner(
 
     Parameters
     ----------
-    geometry : str or tuple (points, (width, height)), default="arcface-112"
-        The crop: "arcface-112", "sphereface-112x96", "open-model-zoo-128", "open-model-zoo-112",
-        "facenet-160", the name of registered weights ("the crop that these want"), or five (x, y)
-        points and a size in pixels. "facenet-160" is an approximation: those networks were trained
-        on boxes without landmarks.
+    geometry : str or tuple (points, (width, height)), default="skface-mini"
+        The crop: the name of registered weights ("the crop that these want"), "arcface-112",
+        "sphereface-112x96", "open-model-zoo-128", "open-model-zoo-112", "facenet-160", or five
+        (x, y) points and a size in pixels. The default is the crop of the default weights of
+        embedders. "facenet-160" is an approximation: those networks were trained on boxes without
+        landmarks.
     detector : str, path or callable, default="auto"
         What finds the faces:
 
@@ -193,7 +194,7 @@ class FaceAligner(
     >>> import numpy as np
     >>> from skface import FaceAligner
     >>> photos = np.zeros((3, 60, 60, 3), dtype=np.uint8)  # nobody is on them
-    >>> aligner = FaceAligner("arcface-112", detector="skface-detector").fit(photos)
+    >>> aligner = FaceAligner(detector="skface-detector").fit(photos)
     >>> [len(scores) for scores in aligner.detect(photos).scores]
     [0, 0, 0]
 
@@ -202,13 +203,13 @@ class FaceAligner(
     >>> def detector(photo):
     ...     eyes_nose_mouth = [20, 20, 40, 20, 30, 30, 22, 42, 38, 42]
     ...     return np.array([[10, 5, 40, 50, *eyes_nose_mouth, 0.9]])
-    >>> FaceAligner("arcface-112", detector=detector).fit_transform(photos).shape
+    >>> FaceAligner(detector=detector).fit_transform(photos).shape
     (3, 112, 112, 3)
     """
 
     def __init__(
         self,
-        geometry="arcface-112",
+        geometry="skface-mini",
         *,
         detector="auto",
         face_policy="largest",

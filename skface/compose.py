@@ -286,7 +286,7 @@ def _found(rows: Rows, chosen: np.ndarray) -> np.ndarray:
 
 
 def make_face_verifier(
-    weights="vggface2",
+    weights="skface-mini",
     *,
     criterion="accuracy",
     far=None,
@@ -296,14 +296,18 @@ def make_face_verifier(
 ):
     """Build the whole pipeline from photos to decisions, with the crop that the weights want.
 
+    Network and detector of the default come with skface. What is left to learn, from labelled
+    pairs, is which similarity is enough.
+
     Parameters
     ----------
-    weights : str, default="vggface2"
+    weights : str, default="skface-mini"
         Registered embedder weights, see :func:`skface.weights.list_weights`.
     criterion, far, threshold
         How the decision threshold is learned or given, see :class:`PairVerifier`.
     on_failure : {"raise", "nan"}, default="raise"
-        What to do with photos without a face, see :class:`FaceAligner`.
+        What to do with photos without a face, see :class:`FaceAligner`, whose ``detector="auto"``
+        finds faces: YuNet where its file is at hand.
     cache : path or EmbeddingCache, default=None
         Where embeddings are kept, see :class:`PerFace`.
 
@@ -321,7 +325,7 @@ def make_face_verifier(
     Examples
     --------
     >>> from skface import make_face_verifier
-    >>> pipe = make_face_verifier("face-reidentification-retail-0095", criterion="eer")
+    >>> pipe = make_face_verifier(criterion="eer")
     >>> list(pipe.named_steps)
     ['facealigner', 'facenetembedder', 'pairverifier']
     """

@@ -41,9 +41,10 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d),
         fed ``(pixels - 127.5) / 127.5``; to be saved, it has to be a named function of a module.
         None means what the weights need, and "small-resnet" without weights.
-    weights : str, path or None, default="vggface2"
-        A registered name (see :func:`skface.weights.list_weights`), a file (.pt, .safetensors, or
-        .xml for face-reidentification-retail-0095), or None for a random start.
+    weights : str, path or None, default="skface-mini"
+        A registered name (see :func:`skface.weights.list_weights`), of which "skface-mini" needs no
+        download; a file (.pt, .safetensors, or .xml for face-reidentification-retail-0095); or None
+        for a random start.
     teacher : estimator, default=None
         What to imitate: a fitted transformer from faces, (n, H, W, 3) RGB of uint8, to (n, d)
         vectors, such as another embedder. It sees the training faces varied, at their own size
@@ -198,7 +199,7 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     def __init__(
         self,
         backbone=None,
-        weights="vggface2",
+        weights="skface-mini",
         *,
         teacher=None,
         image_shape=None,
@@ -336,9 +337,10 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
         callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d),
         fed ``(pixels - 127.5) / 127.5``; to be saved, it has to be a named function of a module.
         None means what the weights need, and "small-resnet" without weights.
-    weights : str, path or None, default="vggface2"
-        A registered name (see :func:`skface.weights.list_weights`), a file (.pt, .safetensors, or
-        .xml for face-reidentification-retail-0095), or None for a random start.
+    weights : str, path or None, default="skface-mini"
+        A registered name (see :func:`skface.weights.list_weights`), of which "skface-mini" needs no
+        download; a file (.pt, .safetensors, or .xml for face-reidentification-retail-0095); or None
+        for a random start.
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of flattened images, and the size that faces are resized to for a network that takes
         any size. None takes the size of the training faces.
@@ -455,7 +457,7 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
     def __init__(
         self,
         backbone=None,
-        weights="vggface2",
+        weights="skface-mini",
         *,
         image_shape=None,
         trainable="auto",

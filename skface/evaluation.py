@@ -107,7 +107,7 @@ def cross_validate_pairs(
     A pretrained network learns nothing from the pairs. Load it by fitting it to any of them, freeze
     it, and it embeds each photo once instead of once in every fold::
 
-        pipe = make_face_verifier("vggface2")
+        pipe = make_face_verifier()
         pipe = make_pipeline(FrozenEstimator(pipe[:-1].fit(X[:1])), pipe[-1])
 
     References
@@ -253,7 +253,7 @@ def evaluate_lfw(
     >>> from sklearn.pipeline import make_pipeline
     >>> from skface import load_lfw_pairs, make_face_verifier
     >>> from skface.evaluation import evaluate_lfw
-    >>> pipe = make_face_verifier("vggface2", on_failure="nan")
+    >>> pipe = make_face_verifier(on_failure="nan")
     >>> one_pair = load_lfw_pairs(subset="train").data[:1]  # doctest: +SKIP
     >>> loaded = FrozenEstimator(pipe[:-1].fit(one_pair))  # doctest: +SKIP
     >>> print(evaluate_lfw(make_pipeline(loaded, pipe[-1])))  # doctest: +SKIP

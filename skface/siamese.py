@@ -34,9 +34,10 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
         callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d),
         fed ``(pixels - 127.5) / 127.5``; to be saved, it has to be a named function of a module.
         None means what the weights need, and "small-resnet" without weights.
-    weights : str, path or None, default="vggface2"
-        A registered name (see :func:`skface.weights.list_weights`), a file (.pt, .safetensors, or
-        .xml for face-reidentification-retail-0095), or None for a random start.
+    weights : str, path or None, default="skface-mini"
+        A registered name (see :func:`skface.weights.list_weights`), of which "skface-mini" needs no
+        download; a file (.pt, .safetensors, or .xml for face-reidentification-retail-0095); or None
+        for a random start.
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of flattened images, and the size that faces are resized to for a network that takes
         any size. None takes the size of the training faces.
@@ -165,7 +166,7 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         backbone=None,
-        weights="vggface2",
+        weights="skface-mini",
         *,
         image_shape=None,
         trainable="auto",

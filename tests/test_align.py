@@ -59,8 +59,8 @@ def textured_only(photo):
     return np.array([reported(points)]) if np.ptp(photo) else np.empty((0, 15))
 
 
-def align(X, detector=textured_only, **parameters):
-    return FaceAligner(detector=detector, **parameters).fit_transform(X)
+def align(X, detector=textured_only, geometry="arcface-112", **parameters):
+    return FaceAligner(geometry, detector=detector, **parameters).fit_transform(X)
 
 
 def boxed(rows):
@@ -579,7 +579,7 @@ def bad_files(save, tmp_path):
 def test_nan_marks_every_kind_of_failure_and_warns_once(save, bad_files):
     good = save("good.png", PHOTO)
     X = [good, *bad_files, good]
-    aligner = FaceAligner(detector=textured_only, on_failure="nan").fit(X)
+    aligner = FaceAligner("arcface-112", detector=textured_only, on_failure="nan").fit(X)
     with pytest.warns(UserWarning, match="3 of 5 photos") as caught:
         crops = aligner.transform(X)
     assert [warning.filename for warning in caught] == [__file__]

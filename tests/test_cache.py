@@ -620,10 +620,9 @@ def test_a_full_disk_is_a_warning_and_nothing_is_lost(counting, tmp_path):
     assert cache.info().misses == 200
 
 
-def test_a_frozen_transformer_is_fitted_once_per_process(tmp_path, skface_home, monkeypatch):
-    weights = "face-reidentification-retail-0095"
-    faces = np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), dtype=np.uint8)
-    per_face = PerFace(FaceNetEmbedder(weights=weights), cache=tmp_path)
+def test_a_frozen_transformer_is_fitted_once_per_process(tmp_path, monkeypatch):
+    faces = np.random.default_rng(0).integers(0, 256, (6, 112, 112, 3), dtype=np.uint8)
+    per_face = PerFace(FaceNetEmbedder(), cache=tmp_path)
     first = per_face.fit(faces)
     expected = first.transform(faces)
     monkeypatch.setattr(FaceNetEmbedder, "fit", None)
@@ -922,7 +921,7 @@ def test_claims_of_a_process_that_died_run_out(tmp_path, monkeypatch):
 
 
 def test_one_line_with_a_cache(tmp_path):
-    pipe = make_face_verifier("face-reidentification-retail-0095", cache=tmp_path)
+    pipe = make_face_verifier(cache=tmp_path)
     assert list(pipe.named_steps) == ["perface", "pairverifier"]
     assert pipe[0].cache == tmp_path
     assert list(pipe[0].transformer.named_steps) == ["facealigner", "facenetembedder"]

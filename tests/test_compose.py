@@ -20,6 +20,8 @@ from skface import (
     FaceNetEmbedder,
     PairVerifier,
     PerFace,
+    SiameseEmbedder,
+    SiameseVerifier,
     make_face_verifier,
     make_faces,
 )
@@ -146,10 +148,11 @@ def test_targets_of_another_length_are_refused(faces):
         PerFace(PCA(2)).fit(faces.data, faces.target[:5])
 
 
-def test_make_face_verifier_matches_crop_and_weights():
-    pipe = make_face_verifier("vggface2", criterion="far", far=1e-2, on_failure="nan")
+@pytest.mark.parametrize("weights", ["skface-mini", "vggface2"])
+def test_make_face_verifier_matches_crop_and_weights(weights):
+    pipe = make_face_verifier(weights, criterion="far", far=1e-2, on_failure="nan")
     aligner, embedder, verifier = (step for _, step in pipe.steps)
-    assert aligner.geometry == embedder.weights == "vggface2"
+    assert aligner.geometry == embedder.weights == weights
     assert aligner.on_failure == "nan"
     assert isinstance(verifier, PairVerifier)
     assert (verifier.criterion, verifier.far) == ("far", 1e-2)
@@ -160,6 +163,33 @@ def test_make_face_verifier_matches_crop_and_weights():
         make_face_verifier("nobody")
     with pytest.raises(ValueError, match="far=0.01 goes with criterion='far'"):
         make_face_verifier(far=1e-2)
+
+
+def test_defaults_fit_each_other_and_are_those_of_the_package():
+    aligner, embedder, _ = make_face_verifier()
+    assert aligner.geometry == FaceAligner().geometry == "skface-mini"
+    assert aligner.detector == "auto"
+    assert embedder.weights == FaceNetEmbedder().weights == "skface-mini"
+    for estimator in (SiameseEmbedder(), SiameseVerifier()):
+        assert estimator.weights == "skface-mini"
+
+
+def test_photos_verify_with_nothing_but_the_package(portraits, no_yunet):
+    hopper, collins = (PIL.Image.open(path) for path in portraits)
+
+    def views(photo):
+        return np.asarray(photo.rotate(5)), np.asarray(photo.rotate(-8)) // 2
+
+    (h1, h2), (c1, c2) = views(hopper), views(collins)
+    pairs = np.empty((4, 2), dtype=object)
+    for row, pair in enumerate([(h1, h2), (c1, c2), (h1, c1), (h2, c2)]):
+        pairs[row, 0], pairs[row, 1] = pair
+    verifier = make_face_verifier().fit(pairs, [1, 1, 0, 0])
+    assert verifier[0].detector_name_ == "skface-detector"
+    new = np.array([portraits[:1] * 2, portraits], dtype=object)
+    new[0, 1] = hopper.convert("L")  # of the same person, as file and as image
+    probability = verifier.predict_proba(new)[:, 1]
+    assert probability[0] > 0.5 > probability[1]
 
 
 def test_pipelines_work_on_the_next_batch_while_the_last_step_works(tmp_path, faces):

@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from skface import FaceNetEmbedder, make_faces
+from skface import FaceAligner, FaceNetEmbedder, load_face_folder, make_faces, make_pairs
+from skface.metrics import equal_error_rate
 from skface.nn.backbones import get_backbone
 
 RETAIL = "face-reidentification-retail-0095"
@@ -216,7 +218,10 @@ def test_flattened_rows_need_their_shape(trained, faces):
         ({"backbone": "resnet-1000"}, "backbone='resnet-1000'"),
         ({"weights": "yunet"}, "no network of FaceNetEmbedder"),
         ({"weights": "sface"}, "OnnxEmbedder"),
-        ({"weights": "vggface2", "backbone": "small-resnet"}, "belong to backbone"),
+        (
+            {"weights": "skface-mini", "backbone": "small-resnet"},
+            "iresnet-mini.*weights=None",
+        ),
         ({"weights": __file__}, "backbone must name"),
         ({"image_shape": (0, 4)}, "image_shape"),
     ],
@@ -322,6 +327,34 @@ def test_frozen_weights_need_no_labels_and_never_train(retail, faces):
     assert embedder.history_ == {}
     for name, values in before.items():
         np.testing.assert_array_equal(embedder.weights_[name], values)
+
+
+def test_packaged_weights_work_without_network_or_labels(faces, no_yunet):
+    embedder = FaceNetEmbedder().fit(faces.data)
+    assert (embedder.backbone_, embedder.input_shape_) == ("iresnet-mini", (3, 112, 112))
+    assert embedder.weights_["embedding.weight"].dtype == np.float32  # halves in the file only
+    assert embedder.transform(faces.data).shape == (24, 256)
+
+
+def test_packaged_weights_know_somebody_again(portraits, no_yunet):
+    photos = [np.asarray(PIL.Image.open(path)) for path in portraits]
+    photos += [photo // 2 for photo in photos]
+    photos += [np.ascontiguousarray(photo[:, ::-1]) for photo in photos[:2]]
+    vectors = FaceNetEmbedder().fit_transform(FaceAligner().fit_transform(photos))
+    cosines = vectors @ vectors.T
+    same = np.arange(6)[:, None] % 2 == np.arange(6) % 2
+    assert cosines[same].min() > 0.6
+    assert cosines[~same].max() < 0.4
+
+
+def test_packaged_weights_tell_people_apart(shared_data, skface_home):
+    photos = load_face_folder(shared_data / "att_faces")
+    chosen = np.arange(len(photos.target)) % 10 < 3  # three photos of each of 40 people
+    crops = FaceAligner().fit_transform(photos.data[chosen])
+    vectors = FaceNetEmbedder().fit_transform(crops)
+    pairs = make_pairs(photos.target[chosen], random_state=0)
+    left, right = vectors[pairs.indices].swapaxes(0, 1)
+    assert equal_error_rate(pairs.target, np.sum(left * right, axis=1)).rate < 0.03
 
 
 @pytest.mark.gpu

@@ -33,8 +33,6 @@ from skface._fitting import NetworkMixin
 from skface._training_set import FaceCache, TrainingSet
 from skface.nn.augment import Augmentation
 
-RETAIL = "face-reidentification-retail-0095"
-
 
 @pytest.fixture(scope="module")
 def faces():
@@ -247,19 +245,17 @@ def test_too_many_stages_are_refused(faces):
         FaceNetEmbedder(weights=None, trainable=99).fit(faces.data, faces.target)
 
 
-def test_fine_tuning_pretrained_weights(skface_home):
-    faces = make_faces(6, 3, image_size=128, random_state=0)
-    embedder = FaceNetEmbedder(
-        weights=RETAIL, trainable="head", learning_rate=1e-4, max_epochs=2, random_state=0
-    )
+def test_fine_tuning_pretrained_weights():
+    faces = make_faces(6, 3, image_size=112, random_state=0)
+    embedder = FaceNetEmbedder(trainable="head", learning_rate=1e-4, max_epochs=2, random_state=0)
     tuned = embedder.fit(faces.data, faces.target)
-    frozen = FaceNetEmbedder(weights=RETAIL).fit(faces.data)
+    frozen = FaceNetEmbedder().fit(faces.data)
     different = [
         name
         for name in frozen.weights_
         if not np.array_equal(frozen.weights_[name], tuned.weights_[name])
     ]
-    assert different == ["embedding.weight"]
+    assert {name.partition(".")[0] for name in different} == {"embedding", "norm"}
 
 
 # --- validation -----------------------------------------------------------------------------------

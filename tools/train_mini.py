@@ -106,7 +106,9 @@ def load_crops(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def align(photos, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Cut out the middle face of every photo; leave out photos without one."""
-    aligner = FaceAligner(CROP, face_policy="centre", on_failure="nan", n_jobs=n_jobs)
+    aligner = FaceAligner(
+        CROP, detector="yunet", face_policy="centre", on_failure="nan", n_jobs=n_jobs
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the count below says as much
         crops = aligner.fit(photos.data).transform(photos.data)

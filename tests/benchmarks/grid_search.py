@@ -40,7 +40,7 @@ def draw_pairs(folder: Path, n_pairs: int) -> tuple[np.ndarray, np.ndarray]:
 
 def embedder(cache: EmbeddingCache | None = None) -> PerFace:
     """Build what turns photos into vectors."""
-    aligner = FaceAligner(WEIGHTS, on_failure="nan")
+    aligner = FaceAligner(WEIGHTS, detector="yunet", on_failure="nan")
     return PerFace(make_pipeline(aligner, FaceNetEmbedder(weights=WEIGHTS)), cache=cache)
 
 

@@ -27,7 +27,9 @@ def main() -> None:
     args = parser.parse_args()
     train, test = (load_lfw_pairs(args.folder, subset) for subset in ("train", "test"))
 
-    aligner = FaceAligner(WEIGHTS, face_policy="centre", on_failure="nan", n_jobs=args.n_jobs)
+    aligner = FaceAligner(
+        WEIGHTS, detector="yunet", face_policy="centre", on_failure="nan", n_jobs=args.n_jobs
+    )
     embed = PerFace(make_pipeline(aligner, OnnxEmbedder(WEIGHTS))).fit(train.data[:1])
     vectors = {
         name: embed.transform(pairs.data) for name, pairs in (("train", train), ("test", test))

@@ -47,7 +47,9 @@ def main() -> None:
     train, test = (load_lfw_pairs(args.folder, subset) for subset in ("train", "test"))
 
     started = time.perf_counter()
-    aligner = FaceAligner(WEIGHTS, face_policy="centre", on_failure="nan", n_jobs=args.n_jobs)
+    aligner = FaceAligner(
+        WEIGHTS, detector="yunet", face_policy="centre", on_failure="nan", n_jobs=args.n_jobs
+    )
     crops = [aligner.fit(train.data).transform(pairs.data) for pairs in (train, test)]
     n_photos = len(np.unique(np.concatenate([train.data.ravel(), test.data.ravel()])))
     n_failed = int(np.isnan(crops[1][:, :, 0, 0, 0]).any(axis=1).sum())

@@ -109,7 +109,10 @@ def tiny_photos() -> PerFace:
 def real_photos() -> PerFace:
     """Return the whole way from photos to embeddings."""
     return PerFace(
-        make_pipeline(FaceAligner(WEIGHTS, on_failure="nan"), FaceNetEmbedder(weights=WEIGHTS))
+        make_pipeline(
+            FaceAligner(WEIGHTS, detector="yunet", on_failure="nan"),
+            FaceNetEmbedder(weights=WEIGHTS),
+        )
     )
 
 

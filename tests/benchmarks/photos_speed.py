@@ -85,8 +85,8 @@ def measure_photos(folder: str, n_photos: int) -> tuple[dict[str, float], dict[s
     embedder = FaceNetEmbedder(weights=WEIGHTS, runtime=runtime)
     rates = {}
     for size in DETECTION_SIZES:
-        aligner = FaceAligner(WEIGHTS, detection_size=size, on_failure="nan").fit(paths[:1])
-        crops = aligner.transform(paths)
+        aligner = FaceAligner(WEIGHTS, detector="yunet", detection_size=size, on_failure="nan")
+        crops = aligner.fit(paths[:1]).transform(paths)
         rates[f"aligned faces, detection_size={size}"] = n_photos / _least_seconds(
             lambda aligner=aligner: aligner.transform(paths)
         )
@@ -153,7 +153,10 @@ def measure_pairs(folder: str, n_pairs: int, n_loop: int) -> dict[str, float]:
     drawn = make_pairs(people, n_genuine=n_pairs // 2, n_impostor=n_pairs - n_pairs // 2)
     pairs = np.array(paths, dtype=object)[drawn.indices]
     embed = PerFace(
-        make_pipeline(FaceAligner(WEIGHTS, on_failure="nan"), FaceNetEmbedder(weights=WEIGHTS))
+        make_pipeline(
+            FaceAligner(WEIGHTS, detector="yunet", on_failure="nan"),
+            FaceNetEmbedder(weights=WEIGHTS),
+        )
     )
     verifier = make_pipeline(embed, PairVerifier(threshold=0.3)).fit(pairs[:64], drawn.target[:64])
     seconds = {
