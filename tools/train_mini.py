@@ -1,20 +1,21 @@
-"""Train a small network to imitate a larger one, on photos whose labels are not used.
+"""Train the small network of the package to imitate a larger one, on photos without labels.
 
     python tools/train_mini.py OUT --photos FOLDER [FOLDER ...] [--crops FOLDER ...]
 
 Folders hold one folder per person. A few people are held out to watch the training, and OUT gets:
 
     crops.npz                 the faces, cut out once
-    curve.csv                 a line per epoch, as it is printed
-    checkpoints/              from which the same command goes on if it was killed
-    iresnet-mini.safetensors  the network of the last epoch, in half precision
+    curve.csv                 a line per look at the people held out, as it is printed
+    checkpoint.pt             from which the same command goes on if it was killed
+    skface-mini.safetensors   the average of the weights, in half precision
 
 Who a photo shows is used for nothing but holding people out. Weights are looked up as usual: set
-SKFACE_HOME to the folder that holds those of the detector and the teacher.
+SKFACE_HOME to the folder that holds those of the detector and the teacher. Needs torch 2.9.
 """
 
 import argparse
 import csv
+import os
 import time
 import warnings
 from pathlib import Path
@@ -23,31 +24,41 @@ import cv2
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from training import make_optimizers, ramp, set_rate
 
-from skface import FaceAligner, FaceNetEmbedder, OnnxEmbedder, load_face_folder, make_pairs
+from skface import FaceAligner, FaceNetEmbedder, load_face_folder, make_pairs
 from skface.align import GEOMETRIES, fit_similarity
 from skface.images import decode
 from skface.metrics import equal_error_rate
 from skface.nn.augment import Augmentation
+from skface.nn.backbones import get_backbone
+from skface.nn.objectives import Imitation
+from skface.weights import load_state
 
+BACKBONE = "iresnet-mini"
 CROP = "open-model-zoo-128"
-VARIATION = Augmentation(
-    shift=0.03,
-    zoom=0.1,
-    rotation=10,
+BATCH = 128
+LOOK_EVERY = 5 * 60  # seconds of training
+LIGHT = Augmentation(
+    value_range=(0, 255),
+    flip=0,
+    shift=0,
+    zoom=0,
+    rotation=0,
     brightness=0.12,
     contrast=0.4,
     blur=0.3,
     blur_sigma=0.02,
     erase=0,
     tint=0.1,
-    grey=0.1,
-    blend=0.65,
+    grey=0.15,
 )
 
 
 def main() -> None:
-    """Cut faces out, hold people out, train, and store the network."""
+    """Cut faces out, hold people out, train, and store the average of the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--photos", nargs="+", default=[], help="folders of photos to align")
@@ -55,7 +66,7 @@ def main() -> None:
     parser.add_argument("--test", help="photos of people to watch beside those held out")
     parser.add_argument("--teacher", default="face-reidentification-retail-0095")
     parser.add_argument("--start", help="weights of an earlier run to start from")
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=180, help="time of training itself")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--hold-out", type=float, default=0.05, help="share of people per folder")
     parser.add_argument("--n-jobs", type=int)
@@ -63,26 +74,93 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
 
     faces, people, held_out = load_crops(args)
-    test = {"held out": (faces[held_out], people[held_out])}
+    teacher = FaceNetEmbedder(weights=args.teacher).fit(faces[:1])
+    watched = {"held out": (faces[held_out], people[held_out])}
     if args.test:
-        test["test"] = align(load_face_folder(args.test), args.n_jobs)
-    teacher = OnnxEmbedder(args.teacher).fit(faces[:1])
-    embedder = FaceNetEmbedder(
-        "iresnet-mini",
-        args.start,
-        teacher=teacher,
-        augment=VARIATION,
-        n_identities_per_batch=32,  # batches of 128 photos
-        max_epochs=args.epochs,
-        learning_rate=args.learning_rate,
-        weight_decay=0.02,
-        precision="bfloat16",
-        checkpoint_dir=args.out / "checkpoints",
-        random_state=0,
-    )
-    embedder.set_callbacks(Curve(args.out / "curve.csv", teacher, test))
-    embedder.fit(faces[~held_out])
-    save_half(embedder.weights_, args.out / "iresnet-mini.safetensors")
+        watched["test"] = align(load_face_folder(args.test), args.n_jobs)
+    student = Student(args)
+    curve = Curve(args.out / "curve.csv", teacher, watched)
+    student.train(torch.from_numpy(faces[~held_out]), teacher, curve)
+
+
+class Student:
+    """The network, its average, and how far its training has come."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        torch.manual_seed(0)
+        self.args = args
+        spec = get_backbone(BACKBONE)
+        self.network = spec.build(spec.embedding_dim, (3, *spec.input_size))
+        if args.start:
+            state = {name: torch.from_numpy(v) for name, v in load_state(args.start).items()}
+            self.network.load_state_dict(state, strict=False)
+        self.network.to(memory_format=torch.channels_last)
+        smooth = get_ema_multi_avg_fn(0.998)
+        self.average = AveragedModel(self.network, multi_avg_fn=smooth, use_buffers=True)
+        self.optimizers = make_optimizers(self.network, args.learning_rate, weight_decay=0.02)
+        self.rounds, self.seconds = 0, 0.0
+        self.checkpoint = args.out / "checkpoint.pt"
+        if self.checkpoint.exists():
+            self.load()
+
+    def train(self, faces: torch.Tensor, teacher, curve: "Curve") -> None:
+        """Go through the faces until the time is over."""
+        compiled, objective = torch.compile(self.network), Imitation()
+        budget, looked = 60 * self.args.minutes, self.seconds
+        while self.seconds < budget:
+            generator = torch.Generator().manual_seed(self.rounds)
+            order = torch.randperm(len(faces), generator=generator)
+            self.network.train()
+            for chosen in order.split(BATCH)[:-1]:  # the last one is not full
+                start = time.monotonic()
+                rate = self.args.learning_rate * ramp(self.seconds / budget)
+                set_rate(self.optimizers, rate)
+                images = vary(faces[chosen].permute(0, 3, 1, 2).float(), generator)
+                targets = teacher.transform(images.byte().permute(0, 2, 3, 1).numpy())
+                with torch.autocast("cpu", torch.bfloat16):
+                    embeddings = compiled(to_input(images))
+                embeddings = F.normalize(embeddings.float())
+                loss, _ = objective(embeddings, torch.from_numpy(targets), generator)
+                self.network.zero_grad()
+                loss.backward()
+                for optimizer in self.optimizers:
+                    optimizer.step()
+                self.average.update_parameters(self.network)
+                self.seconds += time.monotonic() - start
+                if self.seconds >= budget:
+                    break
+            self.rounds += 1
+            if self.seconds - looked > LOOK_EVERY or self.seconds >= budget:
+                looked = self.seconds
+                self.save()
+                curve.look(self.average.module, self.seconds / 60)
+
+    def save(self) -> None:
+        """Store what a later run goes on from, and the network in half precision."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+        }
+        torch.save(state, self.checkpoint.with_suffix(".new"))
+        os.replace(self.checkpoint.with_suffix(".new"), self.checkpoint)
+        tensors = {
+            name: values.half().contiguous()
+            for name, values in self.average.module.state_dict().items()
+            if not name.endswith("num_batches_tracked")
+        }
+        save_file(tensors, self.args.out / "skface-mini.safetensors")
+
+    def load(self) -> None:
+        """Go on from what `save` stored."""
+        state = torch.load(self.checkpoint, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
+        self.rounds, self.seconds = state["rounds"], state["seconds"]
 
 
 def load_crops(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -100,7 +178,7 @@ def load_crops(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.nda
     folders = np.char.partition(people, "/")[:, 0]
     for folder in np.unique(folders):
         known = np.unique(people[folders == folder])
-        held_out.append(rng.choice(known, max(2, round(args.hold_out * len(known))), replace=False))
+        held_out.append(rng.choice(known, round(args.hold_out * len(known)), replace=False))
     return faces, people, np.isin(people, np.concatenate(held_out))
 
 
@@ -128,29 +206,63 @@ def recrop(crops) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(faces), crops.target
 
 
-class Curve:
-    """A callback that measures the network after every epoch, and writes a line of CSV."""
+def vary(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Make new faces of pixels (n, 3, H, W) in 0..255: the teacher says who they are.
 
-    def __init__(self, path: Path, teacher: OnnxEmbedder, test: dict) -> None:
-        self.path, self.test = path, test
-        self.targets = {name: teacher.transform(faces) for name, (faces, _) in test.items()}
-        for name, (_, people) in test.items():
+    Each face may fade into its neighbour, as a whole or in places, and is bent a little, so that
+    eyes, nose and mouth come to lie as in nobody's face; then it is moved, coarsened and relit.
+    """
+
+    def uniform(low, high, *shape):
+        return low + (high - low) * torch.rand(len(images), *shape, generator=generator)
+
+    def smooth(channels, points):
+        knots = torch.randn(len(images), channels, points, points, generator=generator)
+        return F.interpolate(knots, images.shape[-2:], mode="bicubic", align_corners=True)
+
+    places = torch.sigmoid(2.5 * smooth(1, 4) + uniform(-1.5, 1.5, 1, 1, 1))
+    share = torch.where(uniform(0, 1, 1, 1, 1) < 0.5, uniform(0, 1, 1, 1, 1), places)
+    share = share * (uniform(0, 1, 1, 1, 1) < 0.7)
+    images = images + share * (images.roll(1, 0) - images)
+
+    angle, scale = uniform(-0.17, 0.17), uniform(0.9, 1.1)
+    across, down = uniform(-0.05, 0.05), uniform(-0.05, 0.05)
+    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    cosine, sine = scale * angle.cos(), scale * angle.sin()
+    matrix = torch.stack([mirror * cosine, -sine, across, mirror * sine, cosine, down], 1)
+    grid = F.affine_grid(matrix.view(-1, 2, 3), list(images.shape), align_corners=False)
+    bend = uniform(0, 0.05, 1, 1, 1) * (uniform(0, 1, 1, 1, 1) < 0.6) * smooth(2, 5)
+    grid = grid + bend.permute(0, 2, 3, 1)
+    images = F.grid_sample(images, grid, align_corners=False, padding_mode="border")
+
+    coarse = uniform(0, 1) < 0.2
+    if coarse.any():
+        side = int(torch.randint(32, 96, (), generator=generator))
+        small = F.interpolate(images[coarse], (side, side), mode="bilinear", antialias=True)
+        images[coarse] = F.interpolate(small, images.shape[-2:], mode="bilinear")
+    return LIGHT(images, LIGHT.draw(len(images), generator)).round_()
+
+
+def to_input(images: torch.Tensor) -> torch.Tensor:
+    """Return what the network takes, of pixels (n, 3, H, W) in 0..255."""
+    small = F.interpolate(images, (112, 112), mode="bilinear", antialias=True)
+    return small.sub_(127.5).div_(128).contiguous(memory_format=torch.channels_last)
+
+
+class Curve:
+    """Measures the network now and then, and writes a line of CSV."""
+
+    def __init__(self, path: Path, teacher, watched: dict) -> None:
+        self.path, self.watched = path, watched
+        self.targets = {name: teacher.transform(faces) for name, (faces, _) in watched.items()}
+        for name, (_, people) in watched.items():
             print(f"{name}: teacher EER {eer(self.targets[name], people):.2%}", flush=True)
 
-    def setup(self, estimator, context) -> None:
-        """Start the clock."""
-        self.start = time.monotonic()
-
-    def on_fit_task_begin(self, estimator, context) -> None:
-        """Do nothing."""
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None) -> None:
+    def look(self, network: torch.nn.Module, minutes: float) -> None:
         """Measure the distance to the teacher, and how well people are told apart."""
-        if context.task_name != "epoch":
-            return
-        line = {"epoch": context.task_id + 1, "minutes": (time.monotonic() - self.start) / 60}
-        for name, (faces, people) in self.test.items():
-            embeddings = fitted_estimator.transform(faces)
+        line = {"minutes": round(minutes, 2)}
+        for name, (faces, people) in self.watched.items():
+            embeddings = embed(network, faces)
             gap = 1 - np.einsum("ij,ij->i", embeddings, self.targets[name]).mean()
             line |= {f"{name}: 1 - cosine": gap, f"{name}: EER": eer(embeddings, people)}
         new = not self.path.exists()
@@ -161,25 +273,20 @@ class Curve:
             writer.writerow(line)
         print(", ".join(f"{name} {value:.5g}" for name, value in line.items()), flush=True)
 
-    def teardown(self, estimator, context) -> None:
-        """Do nothing."""
+
+@torch.inference_mode()
+def embed(network: torch.nn.Module, faces: np.ndarray) -> np.ndarray:
+    """Return the unit vectors (n, d) of faces (n, H, W, 3)."""
+    network.eval()
+    batches = torch.from_numpy(faces).permute(0, 3, 1, 2).split(BATCH)
+    return torch.cat([F.normalize(network(to_input(b.float()))) for b in batches]).numpy()
 
 
 def eer(embeddings: np.ndarray, people: np.ndarray) -> float:
     """Return the equal error rate over pairs of unit vectors."""
-    pairs = make_pairs(people, random_state=0)
+    pairs = make_pairs(people, n_impostor=50_000, random_state=0)
     left, right = embeddings[pairs.indices].swapaxes(0, 1)
     return equal_error_rate(pairs.target, np.einsum("ij,ij->i", left, right)).rate
-
-
-def save_half(weights: dict[str, np.ndarray], path: Path) -> None:
-    """Store a network in half precision, without the counters of its batch normalisation."""
-    tensors = {
-        name: torch.from_numpy(values).half()
-        for name, values in weights.items()
-        if not name.endswith("num_batches_tracked")
-    }
-    save_file(tensors, path)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+"""The scripts that train the weights of the package: their parts that can be checked quickly."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+if not hasattr(torch.optim, "Muon"):
+    pytest.skip("the scripts need Muon, which torch has from 2.9 on", allow_module_level=True)
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    folder = Path(__file__).resolve().parents[1] / "tools"
+    monkeypatch.syspath_prepend(str(folder))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name in ("training", "train_mini", "train_detector"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def test_filters_are_optimised_as_matrices(tools):
+    from training import MatrixMuon
+
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(40, 32, 3, bias=False).to(memory_format=torch.channels_last)
+    matrix = nn.Parameter(convolution.weight.detach().permute(0, 2, 3, 1).reshape(32, -1).clone())
+    ours = MatrixMuon([convolution.weight], 0.1, 0.01)
+    plain = torch.optim.Muon([matrix], lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        gradient = torch.randn(32, 40, 3, 3)
+        convolution.weight.grad = gradient
+        matrix.grad = gradient.permute(0, 2, 3, 1).reshape(32, -1)
+        ours.step()
+        plain.step()
+    learnt = convolution.weight.detach().permute(0, 2, 3, 1).reshape(32, -1)
+    torch.testing.assert_close(learnt, matrix.detach())
+
+
+def test_moved_filters_are_noticed(tools):
+    from training import MatrixMuon
+
+    convolution = nn.Conv2d(40, 32, 3)
+    with pytest.raises(ValueError, match="channels last"):
+        MatrixMuon([convolution.weight], 0.1, 0.0)
+    convolution.to(memory_format=torch.channels_last)
+    optimizer = MatrixMuon([convolution.weight], 0.1, 0.0)
+    convolution.weight.data = convolution.weight.data.clone()
+    with pytest.raises(RuntimeError, match="moved"):
+        optimizer.step()
+
+
+def test_every_parameter_is_optimised_once(tools):
+    from training import make_optimizers
+
+    network = nn.Sequential(nn.Conv2d(3, 40, 3), nn.BatchNorm2d(40), nn.Conv2d(40, 40, 3))
+    network.to(memory_format=torch.channels_last)
+    muon, adam = make_optimizers(network, 1e-3, 0.0)
+    assert [p.shape for p in muon.filters] == [(40, 40, 3, 3)]
+    others = [p for name, p in network.named_parameters() if name != "2.weight"]
+    assert {id(p) for p in adam.param_groups[0]["params"]} == {id(p) for p in others}
+
+
+def test_the_learning_rate_rises_holds_and_falls(tools):
+    from training import ramp
+
+    shares = [ramp(progress) for progress in np.linspace(0, 1, 101)]
+    assert (shares[0], max(shares), shares[-1]) == (0, 1, 0)
+    assert shares[10] == shares[29] == 1
+    assert np.all(np.diff(shares[31:]) < 0)
+
+
+def test_varied_faces_are_pixels_that_the_generator_decides(tools, generator):
+    from train_mini import vary
+
+    faces = torch.randint(0, 256, (6, 3, 128, 128), generator=generator).float()
+    first, again = (vary(faces, torch.Generator().manual_seed(1)) for _ in range(2))
+    other = vary(faces, torch.Generator().manual_seed(2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.shape == faces.shape and torch.equal(first, first.round().clamp(0, 255))
+
+
+def test_the_detector_is_a_yunet_to_both_runtimes(tools, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from train_detector import Detector, export
+
+    from skface._yunet import YuNet, _OnnxRuntime, _OpenCv
+
+    torch.manual_seed(0)
+    network = Detector()
+    for head in network.head:
+        nn.init.normal_(head.weight, std=0.1)
+    export(network, tmp_path / "detector.onnx")
+    model = np.fromfile(tmp_path / "detector.onnx", np.uint8)
+    assert _OnnxRuntime(model).is_able
+    photo = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)
+    by_opencv, by_onnxruntime = (run(model)(photo, 0.01) for run in (_OpenCv, _OnnxRuntime))
+    assert len(by_opencv) == len(by_onnxruntime) > 0
+    order = [np.argsort(faces[:, 14]) for faces in (by_opencv, by_onnxruntime)]
+    np.testing.assert_allclose(by_opencv[order[0]], by_onnxruntime[order[1]], atol=0.02)
+    assert YuNet(model)(photo, 0.01, 320).shape[1] == 15
+
+
+def test_what_the_teacher_answers_has_no_loss(tools, generator):
+    from train_detector import imitation
+
+    target = torch.rand(2, 15, 4, 4, generator=generator)
+    answer = target.clone()
+    answer[:, :1] = target[:, :1].logit()
+    assert imitation([answer], [target])[0] < 1e-6
+    moved = answer.clone()
+    moved[:, 5:7] += 0.1  # the first point
+    loss, (score, box, points) = imitation([moved], [target])
+    assert score < 1e-6 and box < 1e-6 and points > 0.001 and loss > 0
+
+
+def test_canvases_hold_the_photos(tools):
+    from train_detector import SIDE, Scatter
+
+    photos = [np.full((50, 40, 3), 200, np.uint8)]
+    canvases = np.stack([Scatter(photos, seed).canvas() for seed in range(5)])
+    assert canvases.shape == (5, SIDE, SIDE, 3)
+    assert all((canvas == 200).any() for canvas in canvases)
+    np.testing.assert_array_equal(canvases[3], Scatter(photos, 3).canvas())

@@ -1,0 +1,340 @@
+"""Train the small face detector of the package to imitate YuNet, on photos without labels.
+
+    python tools/train_detector.py OUT --photos FOLDER [FOLDER ...]
+
+Photos are scattered over canvases, turned, scaled, relit and blurred; YuNet looks at every canvas,
+and the network learns what it answers in every cell of its grids. OUT gets:
+
+    curve.csv               a line per round, as it is printed
+    skface-detector.onnx    the averaged network, with the inputs and outputs of YuNet
+
+Photos of some people are held out to watch the training. Set SKFACE_HOME to the folder that holds
+YuNet. Needs onnx and onnxruntime beside skface, and torch 2.9.
+"""
+
+import argparse
+import csv
+import time
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import torch
+from joblib import Parallel, delayed
+from torch import nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from training import make_optimizers, ramp, set_rate
+
+from skface import load_face_folder
+from skface.images import decode
+from skface.nn.augment import Augmentation
+from skface.weights import fetch_weights
+
+STRIDES = (8, 16, 32)
+SIDE = 320  # pixels of a canvas
+BATCH = 16
+WIDTH = 48  # channels of the three grids
+POSITIVE = 0.3  # score of a cell from which its box and points count
+VARIATION = Augmentation(
+    value_range=(0, 255),
+    shift=0,
+    zoom=0,
+    rotation=0,
+    brightness=0.2,
+    contrast=0.5,
+    blur=0.3,
+    blur_sigma=0.008,
+    erase=0.1,
+    tint=0.15,
+    grey=0.15,
+)
+
+
+def main() -> None:
+    """Read the photos, train for the given time, and write the network."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--photos", nargs="+", required=True, help="folders, one folder a person")
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--hold-out", type=float, default=0.03, help="share of people per folder")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+
+    photos, held_out = read(args.photos, args.hold_out)
+    teacher = Teacher(fetch_weights("yunet")[0])
+    watched = [Scatter(held_out, seed).canvas() for seed in range(200)]
+    watched = (torch.from_numpy(np.stack(watched)).permute(0, 3, 1, 2).float(),)
+    watched += (teacher(watched[0]),)
+    network = Detector().to(memory_format=torch.channels_last)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
+    optimizers = make_optimizers(network, args.learning_rate, weight_decay=0.02)
+    generator = torch.Generator().manual_seed(0)
+    scatter = Scatter(photos, 1)
+    start = checked = time.monotonic()
+    losses = []
+    while (progress := (time.monotonic() - start) / (60 * args.minutes)) < 1:
+        set_rate(optimizers, args.learning_rate * ramp(progress))
+        canvases = torch.from_numpy(np.stack([scatter.canvas() for _ in range(BATCH)]))
+        images = canvases.permute(0, 3, 1, 2).float()
+        images = VARIATION(images, VARIATION.draw(BATCH, generator)).round()
+        network.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            answers = network(to_input(images))
+        loss, parts = imitation(answers, teacher(images))
+        network.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        average.update_parameters(network)
+        losses.append(parts)
+        if time.monotonic() - checked > 60:
+            checked = time.monotonic()
+            report(args.out / "curve.csv", progress * args.minutes, losses, average, watched)
+            losses = []
+            export(average.module, args.out / "skface-detector.onnx")
+    report(args.out / "curve.csv", args.minutes, losses, average, watched)
+    export(average.module, args.out / "skface-detector.onnx")
+
+
+class Detector(nn.Module):
+    """A fully convolutional network with a grid of answers for each stride.
+
+    Every cell says how sure it is of a face, and where its box and five points are, in YuNet's
+    terms: centre and points relative to the cell's corner in strides, sides as logarithms.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(convolve(3, 16, 2), convolve(16, 32, 2))
+        self.down = nn.ModuleList(
+            nn.Sequential(convolve(n_in, WIDTH, 2), *(Residual(WIDTH) for _ in range(n_blocks)))
+            for n_in, n_blocks in ((32, 1), (WIDTH, 1), (WIDTH, 1))
+        )
+        self.lateral = nn.ModuleList(nn.Conv2d(WIDTH, WIDTH, 1) for _ in STRIDES[1:])
+        self.merge = nn.ModuleList(convolve(WIDTH, WIDTH, 1, 1) for _ in STRIDES)
+        self.head = nn.ModuleList(nn.Conv2d(WIDTH, 15, 3, padding=1) for _ in STRIDES)
+        for head in self.head:
+            nn.init.zeros_(head.weight)
+            nn.init.constant_(head.bias, 0)
+            nn.init.constant_(head.bias[:1], -4.6)  # few cells hold a face
+            nn.init.constant_(head.bias[3:5], 1)
+
+    def forward(self, images):
+        """Return score logits, boxes and points (n, 15, h, w) of each grid, from pixels 0..255."""
+        x = self.stem((images - 127.5) / 64)
+        levels = []
+        for stage in self.down:
+            x = stage(x)
+            levels.append(x)
+        for i in (1, 0):
+            above = F.interpolate(self.lateral[i](levels[i + 1]), scale_factor=2, mode="nearest")
+            levels[i] = levels[i] + above
+        levels = [merge(x) for merge, x in zip(self.merge, levels, strict=True)]
+        with torch.autocast(images.device.type, enabled=False):  # places need more than 8 bits
+            return [head(x.float()) for head, x in zip(self.head, levels, strict=True)]
+
+
+def convolve(n_in, n_out, stride, size=3):
+    """Return a convolution, normalised and rectified."""
+    return nn.Sequential(
+        nn.Conv2d(n_in, n_out, size, stride, size // 2, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Residual(nn.Module):
+    """Two convolutions and a way around them."""
+
+    def __init__(self, width) -> None:
+        super().__init__()
+        self.first = convolve(width, width, 1)
+        self.second = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+
+    def forward(self, x):
+        """Add the convolutions' result."""
+        return F.relu(x + self.second(self.first(x)))
+
+
+class Teacher:
+    """YuNet, asked for what it answers in every cell."""
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+        self.names = [
+            f"{part}_{stride}" for stride in STRIDES for part in ("cls", "obj", "bbox", "kps")
+        ]
+
+    def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return scores, boxes and points (n, 15, h, w) of each grid, of RGB images."""
+        blue_first = np.ascontiguousarray(images.flip(1).numpy())
+        answers = Parallel(n_jobs=torch.get_num_threads(), prefer="threads")(
+            delayed(self.session.run)(self.names, {"input": image[None]}) for image in blue_first
+        )
+        grids = []
+        for level, stride in enumerate(STRIDES):
+            parts = [np.concatenate(part) for part in zip(*answers, strict=True)]
+            classes, objects, boxes, points = parts[4 * level : 4 * level + 4]
+            scores = np.sqrt(np.clip(classes, 0, 1) * np.clip(objects, 0, 1))
+            side = SIDE // stride
+            grid = np.concatenate([scores, boxes, points], axis=2).transpose(0, 2, 1)
+            grids.append(torch.from_numpy(grid.reshape(len(grid), 15, side, side)))
+        return grids
+
+
+def imitation(answers, targets):
+    """Return the loss, and its three parts as numbers.
+
+    Scores are compared by the quality focal loss (Li et al. 2020, "Generalized focal loss"),
+    boxes and points by their distance as a share of the face's size, where the teacher sees one.
+    """
+    score = box = points = weight = 0
+    for answer, target in zip(answers, targets, strict=True):
+        wanted = target[:, 0]
+        given = answer[:, 0].sigmoid()
+        entropy = F.binary_cross_entropy_with_logits(answer[:, 0], wanted, reduction="none")
+        score = score + (entropy * (given.detach() - wanted).square()).sum()
+        sure = wanted * (wanted > POSITIVE)
+        weight = weight + sure.sum()
+        size = target[:, 3:5].exp()
+        away = (answer[:, 1:3] - target[:, 1:3]).abs() / size
+        box = box + (sure * (away + (answer[:, 3:5] - target[:, 3:5]).abs()).sum(1)).sum()
+        off = (answer[:, 5:] - target[:, 5:]).abs().unflatten(1, (5, 2)) / size[:, None]
+        points = points + (sure * off.sum((1, 2))).sum()
+    parts = torch.stack([score, box / 4, points / 10]) / weight.clamp_min(1)
+    return parts @ torch.tensor([1.0, 4.0, 20.0]), parts.detach()
+
+
+class Scatter:
+    """Lays photos out on a canvas: one, large or small, or several beside each other."""
+
+    def __init__(self, photos: list[np.ndarray], seed: int) -> None:
+        self.photos, self.rng = photos, np.random.default_rng(seed)
+
+    def canvas(self) -> np.ndarray:
+        """Return a canvas, (SIDE, SIDE, 3) of uint8."""
+        per_side = self.rng.choice([1, 2, 3, 5], p=[0.5, 0.25, 0.15, 0.1])
+        canvas = np.empty((SIDE, SIDE, 3), np.uint8)
+        edges = np.linspace(0, SIDE, per_side + 1).astype(int)
+        for top, bottom in pairwise(edges):
+            for left, right in pairwise(edges):
+                canvas[top:bottom, left:right] = self.tile(right - left, bottom - top)
+        return canvas
+
+    def tile(self, width: int, height: int) -> np.ndarray:
+        """Return a photo, turned, scaled, shifted and perhaps mirrored."""
+        rng, photo = self.rng, self.photos[self.rng.integers(len(self.photos))]
+        side = max(photo.shape[:2])
+        # from a photo that fills a part of the tile to a close look at a part of the photo
+        scale = min(width, height) / side * 2 ** rng.uniform(-1.2, 1.3)
+        angle = rng.normal(0, 12) if rng.random() < 0.92 else rng.uniform(-180, 180)
+        matrix = cv2.getRotationMatrix2D((photo.shape[1] / 2, photo.shape[0] / 2), angle, scale)
+        spread = 0.35 * np.array([width, height])
+        matrix[:, 2] += (width / 2, height / 2) - np.array(photo.shape[1::-1]) / 2
+        matrix[:, 2] += rng.uniform(-spread, spread)
+        if scale < 0.6:
+            photo = cv2.blur(photo, (round(1 / scale),) * 2)
+        border = rng.choice([cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT])
+        colour = rng.integers(0, 256, 3).tolist()
+        tile = cv2.warpAffine(
+            photo, matrix, (int(width), int(height)), borderMode=int(border), borderValue=colour
+        )
+        return tile[:, ::-1] if rng.random() < 0.5 else tile
+
+
+def read(folders: list[str], share: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return photos to learn from, and those of people who are held out."""
+    photos, held_out, rng = [], [], np.random.default_rng(0)
+    for folder in folders:
+        faces = load_face_folder(folder)
+        known = np.unique(faces.target)
+        apart = rng.choice(known, max(1, round(share * len(known))), replace=False)
+        for path, person in zip(faces.data, faces.target, strict=True):
+            (held_out if person in apart else photos).append(decode(path))
+    return photos, held_out
+
+
+def to_input(images: torch.Tensor) -> torch.Tensor:
+    """Return what the network takes: blue first, as YuNet does."""
+    return images.flip(1).contiguous(memory_format=torch.channels_last)
+
+
+def report(path: Path, minutes: float, losses: list, average: nn.Module, watched: tuple) -> None:
+    """Print and store how far network and teacher are apart."""
+    average.eval()
+    with torch.no_grad():
+        answers = [average(to_input(images)) for images in watched[0].split(BATCH)]
+        answers = [torch.cat(grids) for grids in zip(*answers, strict=True)]
+        _, apart = imitation(answers, watched[1])
+    wanted = torch.cat([grid[:, 0].flatten(1) for grid in watched[1]], 1)
+    given = torch.cat([grid[:, 0].sigmoid().flatten(1) for grid in answers], 1)
+    sees, seen = given > 0.6, wanted > 0.6
+    near = (given > 0.4) & seen
+    learnt = torch.stack(losses).mean(0)
+    line = {
+        "minutes": round(minutes, 2),
+        **dict(zip(("score", "box", "points"), learnt.tolist(), strict=True)),
+        **dict(
+            zip(("score held out", "box held out", "points held out"), apart.tolist(), strict=True)
+        ),
+        "cells found": (near.sum() / seen.sum()).item(),
+        "cells invented": ((sees & (wanted < 0.3)).sum() / seen.sum()).item(),
+        "steps": len(losses),
+    }
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, line)
+        if new:
+            writer.writeheader()
+        writer.writerow(line)
+    print(", ".join(f"{name} {value:.4g}" for name, value in line.items()), flush=True)
+
+
+class AsYuNet(nn.Module):
+    """The network with YuNet's twelve outputs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        """Return (1, cells, 1 or 4 or 10) per stride: class, object, box, points."""
+        outputs = []
+        for grid in self.network(images):
+            cells = grid.permute(0, 2, 3, 1).reshape(1, -1, 15)
+            score = cells[..., :1].sigmoid()
+            outputs += [score, score * 1.0, cells[..., 1:5], cells[..., 5:]]
+        return tuple(outputs)
+
+
+def export(network: nn.Module, path: Path) -> None:
+    """Write the network as an ONNX file that OpenCV and onnxruntime read."""
+    names = [f"{part}_{stride}" for stride in STRIDES for part in ("cls", "obj", "bbox", "kps")]
+    axes = {"input": {2: "height", 3: "width"}} | {name: {1: "cells"} for name in names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter is old, and writes what OpenCV reads
+        torch.onnx.export(
+            AsYuNet(network).eval(),
+            torch.zeros(1, 3, SIDE, SIDE),
+            path,
+            input_names=["input"],
+            output_names=names,
+            dynamic_axes=axes,
+            opset_version=13,
+            dynamo=False,
+        )
+    network.train()
+
+
+if __name__ == "__main__":
+    main()
