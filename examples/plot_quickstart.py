@@ -11,14 +11,14 @@ similarity is enough, and a third group, new to both, is the test.
 # Photographs of two people
 # -------------------------
 #
-# An aligner finds the face, an embedder maps it to a point on the unit sphere. Both are given: they
-# learn nothing from these photos. The cosine of two points says how alike two faces are.
+# An aligner finds the face, an embedder maps it to a point on the unit sphere, and a verifier tells
+# how probable it is that two points show one person. All three come with skface.
 
 from pathlib import Path
 
 from PIL import Image
 
-from skface import make_face_verifier
+from skface import load_face_verifier
 
 folder = Path(__file__).parents[1] / "tests" / "data"  # see the README there
 hopper = Image.open(folder / "grace_hopper.jpg")
@@ -28,16 +28,15 @@ photos = {
     "Eileen Collins": Image.open(folder / "eileen_collins.jpg"),
 }
 
-embed = make_face_verifier()[:-1].fit([hopper])
-vectors = embed.transform(list(photos.values()))
-print(f"similarity to a photo of Grace Hopper (faces found by {embed[0].detector_name_})")
-for name, similarity in zip(photos, vectors @ vectors[0], strict=True):
-    print(f"{similarity:6.2f}  {name}")
+verifier = load_face_verifier()
+print(f"probability that it is Grace Hopper (faces found by {verifier[0].detector_name_})")
+for name, photo in photos.items():
+    print(f"{verifier.predict_proba([[hopper, photo]])[0, 1]:6.3f}  {name}")
 
 # %%
-# Which similarity is enough has to be learned from labelled pairs of many people, as
-# ``make_face_verifier().fit(pairs, same)`` does. Here are no photographs of many people. The
-# network knows photographs only, so synthetic people get one of their own.
+# Photos of LFW have said which similarity is enough. Better is to learn that from labelled pairs of
+# your own people, as ``make_face_verifier().fit(pairs, same)`` does. Here are no photographs of
+# many people. The network knows photographs only, so synthetic people get one of their own.
 
 # %%
 # Three groups of people

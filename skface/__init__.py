@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from skface.align import FaceAligner
     from skface.cache import EmbeddingCache
-    from skface.compose import PerFace, make_face_verifier
+    from skface.compose import PerFace, load_face_verifier, make_face_verifier
     from skface.datasets import load_face_folder, load_lfw_pairs, make_faces
     from skface.embedding import FaceNetEmbedder, SiameseEmbedder
     from skface.evaluation import cross_validate_pairs, evaluate_lfw
@@ -87,6 +87,7 @@ __all__ = [
     "evaluation",
     "images",
     "load_face_folder",
+    "load_face_verifier",
     "load_lfw_pairs",
     "make_face_verifier",
     "make_faces",
@@ -126,6 +127,7 @@ _MODULE_OF = {
     "evaluate_lfw": "evaluation",
     "load_face_folder": "datasets",
     "load_lfw_pairs": "datasets",
+    "load_face_verifier": "compose",
     "make_face_verifier": "compose",
     "make_faces": "datasets",
     "make_pairs": "pairs",

@@ -57,7 +57,6 @@ GEOMETRIES = {
     "arcface-112": Geometry(_ARCFACE, (112, 112)),
     "sphereface-112x96": Geometry(_SPHEREFACE, (96, 112)),
     "open-model-zoo-128": Geometry(_SPHEREFACE / (96, 112) * 128, (128, 128)),
-    "open-model-zoo-112": Geometry(_SPHEREFACE / (96, 112) * 112, (112, 112)),  # the same, smaller
     # The FaceNet networks saw boxes of an MTCNN detector, widened by a margin, and no landmarks.
     # This puts an average face where the middle of such a box, of which it fills 0.9, lies.
     "facenet-160": Geometry((_ARCFACE - (56, 72)) * 1.65 + (80, 94), (160, 160)),
@@ -129,10 +128,9 @@ class FaceAligner(
     ----------
     geometry : str or tuple (points, (width, height)), default="skface-mini"
         The crop: the name of registered weights ("the crop that these want"), "arcface-112",
-        "sphereface-112x96", "open-model-zoo-128", "open-model-zoo-112", "facenet-160", or five
-        (x, y) points and a size in pixels. The default is the crop of the default weights of
-        embedders. "facenet-160" is an approximation: those networks were trained on boxes without
-        landmarks.
+        "sphereface-112x96", "open-model-zoo-128", "facenet-160", or five (x, y) points and a size
+        in pixels. The default is the crop of the default weights of embedders. "facenet-160" is an
+        approximation: those networks were trained on boxes without landmarks.
     detector : str, path or callable, default="auto"
         What finds the faces:
 
@@ -204,7 +202,7 @@ class FaceAligner(
     ...     eyes_nose_mouth = [20, 20, 40, 20, 30, 30, 22, 42, 38, 42]
     ...     return np.array([[10, 5, 40, 50, *eyes_nose_mouth, 0.9]])
     >>> FaceAligner(detector=detector).fit_transform(photos).shape
-    (3, 112, 112, 3)
+    (3, 128, 128, 3)
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""PerFace, which applies any transformer to faces of pairs, and make_face_verifier."""
+"""PerFace, which applies any transformer to faces of pairs, and whole pipelines."""
 
 from collections.abc import Iterable, Iterator
 from numbers import Integral
@@ -23,7 +23,9 @@ from skface.images import ImageError, Rows, check_images, iter_batches, vector_r
 from skface.onnx import OnnxEmbedder
 from skface.pairs import check_same, identities_from_pairs, row_images
 from skface.verification import PairVerifier
-from skface.weights import weights_info
+from skface.weights import fetch_weights, weights_info
+
+_OWN_WEIGHTS = "skface-mini"
 
 
 def _takes_images(transformer) -> bool:
@@ -286,7 +288,7 @@ def _found(rows: Rows, chosen: np.ndarray) -> np.ndarray:
 
 
 def make_face_verifier(
-    weights="skface-mini",
+    weights=_OWN_WEIGHTS,
     *,
     criterion="accuracy",
     far=None,
@@ -317,6 +319,10 @@ def make_face_verifier(
         Aligner, embedder and verifier; not fitted. With a cache, the first two are one step, a
         PerFace.
 
+    See Also
+    --------
+    load_face_verifier : The same with a threshold, for whoever has no labelled pairs.
+
     Raises
     ------
     ValueError
@@ -342,3 +348,70 @@ def make_face_verifier(
     if cache is not None:
         steps = [PerFace(make_pipeline(*steps), cache=cache)]
     return make_pipeline(*steps, PairVerifier(criterion=criterion, far=far, threshold=threshold))
+
+
+def load_face_verifier(*, criterion="balanced_accuracy", far=None, prior=None, on_failure="raise"):
+    """Load a verifier that needs no labelled pairs: two photos in, a probability out.
+
+    The pipeline that `make_face_verifier` builds, with the threshold and the probabilities that
+    fit photos of LFW of 155 people whom "skface-mini" was not trained on [1]_. Press portraits of
+    public figures may be easier, or harder, than your photos: learn from pairs of your own where
+    you can, and measure on them what you promise.
+
+    Parameters
+    ----------
+    criterion, far
+        What the threshold is best at on those photos, see :class:`PairVerifier`. Most of their
+        pairs show two people, so that "accuracy" would care for little else.
+    prior : float, default=None
+        Prior probability of "same" that `predict_proba` assumes: the share of same pairs that you
+        expect. None takes the one that the threshold implies, see :class:`PairVerifier`.
+    on_failure : {"raise", "nan"}, default="raise"
+        What to do with photos without a face, see :class:`FaceAligner`.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        Aligner, embedder and verifier; fitted. ``pipeline[-1].operating_point_`` tells the error
+        rates on those photos, with intervals. ``fit`` on labelled pairs teaches it others.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid, or `far` is given without its criterion.
+
+    See Also
+    --------
+    make_face_verifier : Learns from your labelled pairs, and takes other weights.
+
+    References
+    ----------
+    .. [1] G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller. Labeled Faces in the Wild.
+       University of Massachusetts, Amherst, Technical Report 07-49, 2007.
+
+    Examples
+    --------
+    >>> from skface import load_face_verifier
+    >>> verifier = load_face_verifier()
+    >>> verifier.predict_proba([["door.jpg", "passport.jpg"]])[:, 1]  # doctest: +SKIP
+    array([0.98])
+    """
+    pipeline = make_face_verifier(criterion=criterion, far=far, on_failure=on_failure)
+    aligner, embedder, verifier = (step for _, step in pipeline.steps)
+    nobody = np.zeros((1, 128, 128, 3), dtype=np.uint8)
+    aligner.fit(nobody)  # which learns nothing from photos, nor do frozen weights
+    embedder.fit(nobody)
+    *_, stored = fetch_weights(_OWN_WEIGHTS)
+    with np.load(stored) as held_out:
+        pairs = _pairs_with_cosines(held_out["scores"], embedder.embedding_dim_)
+        verifier.set_params(prior=prior).fit(pairs, held_out["same"])
+    return pipeline
+
+
+def _pairs_with_cosines(cosines: np.ndarray, width: int) -> np.ndarray:
+    """Return pairs (n, 2, width) of unit vectors, which are what a verifier of embeddings fits."""
+    cosines = cosines.astype(np.float64)
+    pairs = np.zeros((len(cosines), 2, width))
+    pairs[:, 0, 0] = 1
+    pairs[:, 1, 0], pairs[:, 1, 1] = cosines, np.sqrt(1 - cosines**2)
+    return pairs

@@ -124,6 +124,12 @@ _ENTRIES = (
                 5_262_752,
                 "48fa7f5cf7cf35262ba64021d6133070444d6bf4fabe4d4b8d1c13821c3c4a9e",
             ),
+            WeightsFile(
+                "skface-mini-scores.npz",
+                None,
+                16_421,
+                "07278a16911f39455657b9378cd5627c743d4ec063100bd5680d6e1fea7a2ff7",
+            ),
         ),
         licence="Apache-2.0, as its teacher; the photos it learnt from are for research use",
         source="comes with skface, trained by tools/train_mini.py; see docs/model_card.md",
@@ -132,7 +138,7 @@ _ENTRIES = (
             "face-reidentification-retail-0095 embeds them"
         ),
         backbone="iresnet-mini",
-        geometry="open-model-zoo-112",
+        geometry="open-model-zoo-128",
         mean=127.5,
         std=128.0,
         embedding_dim=256,
@@ -144,8 +150,8 @@ _ENTRIES = (
             WeightsFile(
                 "skface-detector.onnx",
                 None,
-                229_738,
-                "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
+                882_400,
+                "514db05152b8cdadd080f0e978394dc39a5e87fa7a26aa241594f8e9d452e0d0",
             ),
         ),
         licence="MIT, as its teacher; the photos it learnt from are for research use",

@@ -1,5 +1,6 @@
 """PerFace against doing it by hand, and the verifier in one line."""
 
+import pickle
 import threading
 import tracemalloc
 
@@ -22,9 +23,11 @@ from skface import (
     PerFace,
     SiameseEmbedder,
     SiameseVerifier,
+    load_face_verifier,
     make_face_verifier,
     make_faces,
 )
+from skface.weights import fetch_weights
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +193,45 @@ def test_photos_verify_with_nothing_but_the_package(portraits, no_yunet):
     new[0, 1] = hopper.convert("L")  # of the same person, as file and as image
     probability = verifier.predict_proba(new)[:, 1]
     assert probability[0] > 0.5 > probability[1]
+
+
+def test_two_photos_give_a_probability_without_labels(portraits, no_yunet):
+    hopper = PIL.Image.open(portraits[0])
+    turned = hopper.rotate(10).point(lambda value: value // 2)
+    verifier = load_face_verifier()
+    pairs = np.empty((2, 2), dtype=object)
+    pairs[0, 0], pairs[0, 1], pairs[1] = portraits[0], turned, portraits
+    same, different = verifier.predict_proba(pairs)[:, 1]
+    assert same > 0.9 > 0.1 > different
+    assert verifier.predict(pairs).tolist() == [1, 0]
+    again = pickle.loads(pickle.dumps(verifier)).predict_proba(pairs)
+    np.testing.assert_allclose(again[:, 1], [same, different], atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"criterion": "far", "far": 1e-2, "prior": 0.01}])
+def test_loaded_verifiers_learned_from_the_stored_scores(options):
+    verifier = load_face_verifier(**options)[-1]
+    with np.load(fetch_weights("skface-mini")[1]) as stored:
+        scores, same = stored["scores"].astype(float), stored["same"]
+    expected = PairVerifier(**({"criterion": "balanced_accuracy"} | options))
+    expected.fit(scores[:, None], same)
+    assert verifier.threshold_ == pytest.approx(expected.threshold_, abs=1e-9)
+    for name in ("slope", "intercept", "prior_log_odds"):
+        assert verifier.calibrator_[name] == pytest.approx(expected.calibrator_[name], rel=1e-6)
+    point = verifier.operating_point_
+    assert (point.n_genuine, point.n_impostor) == (same.sum(), (same == 0).sum())
+
+
+def test_loaded_verifiers_learn_anew_from_pairs(portraits):
+    verifier = load_face_verifier()
+    before = verifier[-1].threshold_
+    turned = [np.asarray(PIL.Image.open(path).rotate(15)) for path in portraits]
+    pairs = np.empty((4, 2), dtype=object)
+    for row, (left, right) in enumerate([(0, 0), (1, 1), (0, 1), (1, 0)]):
+        pairs[row, 0], pairs[row, 1] = portraits[left], turned[right]
+    assert clone(verifier).fit(pairs, [1, 1, 0, 0])[-1].threshold_ != before
+    with pytest.raises(ValueError, match="far=0.01 goes with criterion='far'"):
+        load_face_verifier(far=0.01)
 
 
 def test_pipelines_work_on_the_next_batch_while_the_last_step_works(tmp_path, faces):

@@ -8,6 +8,7 @@ Folders hold one folder per person. A few people are held out to watch the train
     curve.csv                 a line per look at the people held out, as it is printed
     checkpoint.pt             from which the same command goes on if it was killed
     skface-mini.safetensors   the average of the weights, in half precision
+    skface-mini-scores.npz    cosines of pairs of people held out, for `load_face_verifier`
 
 Who a photo shows is used for nothing but holding people out. Weights are looked up as usual: set
 SKFACE_HOME to the folder that holds those of the detector and the teacher. Needs torch 2.9.
@@ -41,6 +42,7 @@ BACKBONE = "iresnet-mini"
 CROP = "open-model-zoo-128"
 BATCH = 128
 LOOK_EVERY = 5 * 60  # seconds of training
+MOST_PHOTOS = 6  # of a person among the stored scores
 LIGHT = Augmentation(
     value_range=(0, 255),
     flip=0,
@@ -81,6 +83,8 @@ def main() -> None:
     student = Student(args)
     curve = Curve(args.out / "curve.csv", teacher, watched)
     student.train(torch.from_numpy(faces[~held_out]), teacher, curve)
+    aligned = np.char.partition(people, "/")[:, 0].astype(int) < len(args.photos)
+    store_scores(args.out, faces[held_out & aligned], people[held_out & aligned])
 
 
 class Student:
@@ -272,6 +276,17 @@ class Curve:
                 writer.writeheader()
             writer.writerow(line)
         print(", ".join(f"{name} {value:.5g}" for name, value in line.items()), flush=True)
+
+
+def store_scores(out: Path, faces: np.ndarray, people: np.ndarray) -> None:
+    """Store the cosines of pairs, of few photos of each, lest a few people be most of them."""
+    few = np.concatenate([np.flatnonzero(people == who)[:MOST_PHOTOS] for who in np.unique(people)])
+    pairs = make_pairs(people[few], n_impostor=5000, random_state=0)
+    embedder = FaceNetEmbedder(BACKBONE, out / "skface-mini.safetensors", precision="float32")
+    vectors = embedder.fit_transform(faces[few])
+    left, right = vectors[pairs.indices].swapaxes(0, 1)
+    cosines = np.einsum("ij,ij->i", left, right).astype(np.float16)
+    np.savez(out / "skface-mini-scores.npz", scores=cosines, same=pairs.target.astype(np.uint8))
 
 
 @torch.inference_mode()
