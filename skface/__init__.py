@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from skface.align import FaceAligner
     from skface.cache import EmbeddingCache
     from skface.compose import PerFace, load_face_verifier, make_face_verifier
-    from skface.datasets import load_face_folder, load_lfw_pairs, make_faces
+    from skface.datasets import blend_people, load_face_folder, load_lfw_pairs, make_faces
     from skface.embedding import FaceNetEmbedder, SiameseEmbedder
     from skface.evaluation import cross_validate_pairs, evaluate_lfw
     from skface.model_selection import (
@@ -77,6 +77,7 @@ __all__ = [
     "align",
     "audit_leakage",
     "base",
+    "blend_people",
     "cache",
     "compose",
     "cross_validate_pairs",
@@ -122,6 +123,7 @@ _MODULE_OF = {
     "StratifiedIdentityKFold": "model_selection",
     "TippettDisplay": "plotting",
     "audit_leakage": "model_selection",
+    "blend_people": "datasets",
     "cross_validate_pairs": "evaluation",
     "describe_folds": "model_selection",
     "evaluate_lfw": "evaluation",

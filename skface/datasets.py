@@ -1,4 +1,4 @@
-"""Data to verify faces on: synthetic faces, a folder of photos, Labeled Faces in the Wild.
+"""Data to verify faces on: synthetic and blended faces, a folder of photos, LFW.
 
 Every function returns a :class:`sklearn.utils.Bunch` whose ``data`` is the X and whose ``target``
 is the y of an estimator. Photos stay paths: they are decoded when an estimator needs them.
@@ -15,10 +15,12 @@ import numpy as np
 import PIL.Image
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch, check_random_state, check_scalar
+from sklearn.utils.validation import column_or_1d
 
+from skface._blending import blend
 from skface._cartoon import draw_faces
-from skface._validation import check_option, name_some
-from skface.images import formats
+from skface._validation import check_finite, check_option, encode_labels, name_some
+from skface.images import Rows, check_images, formats
 
 # Index file of each subset of LFW, under the names that sklearn.datasets.fetch_lfw_pairs gives it.
 _LFW_INDEX = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds": "pairs.txt"}
@@ -87,6 +89,91 @@ def make_faces(
         "skface.make_faces."
     )
     return Bunch(data=images, images=images, target=target, DESCR=description)
+
+
+def blend_people(
+    X: Any, y: Any, *, n_blends: int = 5, bend: float = 0.05, random_state: Any = None
+) -> Bunch:
+    """Add people who do not exist to labelled faces, for a network that has few to learn from.
+
+    The pictures of every person are faded into those of another, as a whole or in places, and eyes,
+    nose and mouth are moved a little: in one way for all pictures, which thus show one new person.
+    The known people stay. Cut the faces out alike before, as `FaceAligner` does, or as one camera
+    took them; and blend the people of a training set only, never those of a test set.
+
+    Parameters
+    ----------
+    X : faces
+        Any faces of one size that :func:`skface.images.check_images` accepts, but for flat rows.
+    y : array-like of shape (n,)
+        Who they show, two people at least.
+    n_blends : int, default=5
+        New people for every known one.
+    bend : float, default=0.05
+        How far features move: standard deviation, as a share of half the sides, of shifts that
+        change smoothly over the face.
+    random_state : int, RandomState instance or None, default=None
+        Pass an int for the same faces every time.
+
+    Returns
+    -------
+    faces : Bunch
+        ``data`` (n * (1 + n_blends), H, W, 3) uint8 RGB and ``target``, its identities as integers:
+        first the faces given, with the number of their label in ``target_names``, then the new
+        ones, with numbers above; and ``DESCR``.
+
+    Raises
+    ------
+    ValueError
+        If `X` holds pairs, faces of differing sizes or faces that were not found, or `y` one person
+        only.
+
+    See Also
+    --------
+    skface.nn.augment.Augmentation : Varies pictures of a person who stays the same.
+
+    Notes
+    -----
+    Mixing labelled images for training goes back to mixup [1]_, which mixes their labels too. Here
+    a mixture is a class of its own.
+
+    References
+    ----------
+    .. [1] H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz. mixup: Beyond Empirical Risk
+       Minimization. ICLR 2018.
+
+    Examples
+    --------
+    >>> from skface import blend_people, make_faces
+    >>> few = make_faces(n_identities=5, n_images_per_identity=3, random_state=0)
+    >>> more = blend_people(few.data, few.target, n_blends=2, random_state=0)
+    >>> more.data.shape, len(set(more.target.tolist()))
+    ((45, 64, 64, 3), 15)
+    """
+    check_scalar(n_blends, "n_blends", Integral, min_val=1)
+    check_finite(bend, "bend", boundary="left")
+    rows = check_images(X)
+    names, people = encode_labels(column_or_1d(y, warn=True), "y")
+    if len(people) != rows.n_rows:
+        raise ValueError(f"y has {len(people)} labels, but X has {rows.n_rows} rows.")
+    if len(names) < 2:
+        raise ValueError(f"y names {len(names)} person, but a blend takes two.")
+    faces = _pixels_of_one_size(rows)
+    rng = np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    data, target = [faces], [people]
+    for n_earlier in range(1, n_blends + 1):
+        for person in range(len(names)):
+            (own,) = np.nonzero(people == person)
+            (theirs,) = np.nonzero(people == (person + rng.integers(1, len(names))) % len(names))
+            others = faces[rng.permutation(np.resize(theirs, len(own)))]
+            data.append(blend(faces[own], others, bend, rng))
+            target.append(np.full(len(own), n_earlier * len(names) + person))
+    description = (
+        f"{len(people)} faces of {len(names)} people, and {n_blends} people blended of each by "
+        "skface.blend_people."
+    )
+    data, target = np.concatenate(data), np.concatenate(target)
+    return Bunch(data=data, target=target, target_names=names, DESCR=description)
 
 
 def load_face_folder(folder: str | os.PathLike, *, min_images_per_identity: int = 1) -> Bunch:
@@ -259,6 +346,24 @@ def load_lfw_pairs(
         folds=folds,
         DESCR=f"{len(target)} pairs of Labeled Faces in the Wild, subset {subset}, from {photos}.",
     )
+
+
+def _pixels_of_one_size(rows: Rows) -> np.ndarray:
+    """Decode faces, (n, H, W, 3) of uint8."""
+    if rows.arity != 1:
+        raise ValueError("X holds pairs; blends are made of faces: pass each face once.")
+    faces = [rows.images[i] for i in range(rows.n_rows)]
+    odd = [i for i, face in enumerate(faces) if face.shape != faces[0].shape]
+    if odd:
+        raise ValueError(
+            f"X holds faces of differing sizes, {faces[0].shape[:2]} in row 0 and others in row "
+            f"{name_some(odd)}. Cut them out alike, with FaceAligner for instance."
+        )
+    missing = [i for i in range(rows.n_rows) if rows.images.is_missing(i)]
+    if missing:
+        raise ValueError(f"X holds NaN, no face, in row {name_some(missing)}. Leave these out.")
+    pixels = np.stack(faces)
+    return pixels if pixels.dtype == np.uint8 else np.rint(255 * pixels).astype(np.uint8)
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -10,7 +10,15 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skface import PairVerifier, PerFace, load_face_folder, load_lfw_pairs, make_faces, make_pairs
+from skface import (
+    PairVerifier,
+    PerFace,
+    blend_people,
+    load_face_folder,
+    load_lfw_pairs,
+    make_faces,
+    make_pairs,
+)
 
 
 def test_same_seed_draws_the_same_faces():
@@ -188,3 +196,93 @@ def test_real_lfw_has_the_published_numbers(shared_data):
         assert pairs.data.shape == (n_pairs, 2)
         assert pairs.target.sum() == n_pairs / 2
         assert len(np.unique(pairs.identities)) == n_people
+
+
+# Blends ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def few():
+    return make_faces(n_identities=4, n_images_per_identity=3, image_size=24, random_state=0)
+
+
+def test_blends_are_new_people_beside_the_known_ones(few):
+    labels = np.array(["ann", "bob", "cleo", "dan"])[few.target]
+    more = blend_people(few.data, labels, n_blends=3, random_state=0)
+    np.testing.assert_array_equal(more.data[:12], few.data)
+    assert more.target_names[more.target[:12]].tolist() == labels.tolist()
+    assert more.data.shape == (48, 24, 24, 3) and more.data.dtype == np.uint8
+    assert np.unique(more.target, return_counts=True)[1].tolist() == [3] * 16
+    for face in more.data[12:]:
+        assert (face != few.data).any(axis=(1, 2, 3)).all()
+
+
+def test_without_bending_a_blend_lies_between_two_people():
+    white, black = np.full((2, 9, 9, 3), 255, np.uint8), np.zeros((2, 9, 9, 3), np.uint8)
+    X, y = np.concatenate([white, black]), [0, 0, 1, 1]
+    more = blend_people(X, y, bend=0, n_blends=8, random_state=0)
+    new = more.data[4:].reshape(16, 2, 9, 9, 3)
+    np.testing.assert_array_equal(new[:, 0], new[:, 1])  # the same in all pictures of a person
+    assert len(np.unique(new[:, 0].reshape(16, -1), axis=0)) == 16
+    whole = new.reshape(16, -1).std(axis=1) == 0
+    assert 0 < whole.sum() < 16  # as a whole, or in places
+    own_is_white = np.tile([True, False], 8)[whole]
+    shares = np.where(own_is_white, 255 - new[whole, 0, 0, 0, 0], new[whole, 0, 0, 0, 0]) / 255
+    assert ((shares >= 0.24) & (shares <= 0.61)).all()  # the person blended stays visible
+
+
+def test_bending_moves_features_alike_in_all_pictures_of_a_person():
+    spot = np.zeros((2, 41, 41, 3), np.uint8)
+    spot[:, 18:23, 18:23] = 255
+    more = blend_people(np.tile(spot, (2, 1, 1, 1)), [0, 0, 1, 1], bend=0.2, random_state=1)
+    new = more.data[4:].reshape(-1, 2, 41, 41, 3)
+    np.testing.assert_array_equal(new[:, 0], new[:, 1])
+    weights = new[:, 0, :, :, 0].astype(float)
+    centres = [(w.sum(0) @ np.arange(41) / w.sum()) for w in weights if w.sum()]
+    assert np.ptp(centres) > 1
+
+
+def test_blends_repeat_with_their_seed(few, tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(12)]
+    for path, pixels in zip(paths, few.data, strict=True):
+        PIL.Image.fromarray(pixels).save(path)
+    first = blend_people(few.data, few.target, random_state=3)
+    for X in (few.data / 255, paths, [PIL.Image.fromarray(face) for face in few.data]):
+        np.testing.assert_array_equal(blend_people(X, few.target, random_state=3).data, first.data)
+    other = blend_people(few.data, few.target, random_state=4)
+    assert (other.data != first.data).any()
+
+
+def test_people_with_one_picture_and_grey_faces_blend(few):
+    grey = few.data[[0, 3, 4]].mean(axis=3).astype(np.uint8)
+    more = blend_people(grey, [7, 9, 9], n_blends=1, random_state=0)
+    assert more.data.shape == (6, 24, 24, 3)
+    assert more.target.tolist() == [0, 1, 1, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": [0] * 12}, "names 1 person"),
+        ({"y": [0, 1]}, "2 labels.*12 rows"),
+        ({"y": [None] * 12}, "y lacks a label in row 0"),
+        ({"n_blends": 0}, "n_blends == 0"),
+        ({"bend": -0.1}, "bend == -0.1"),
+        ({"bend": np.inf}, "bend"),
+    ],
+)
+def test_blends_refuse_what_makes_no_people(few, change, message):
+    arguments = {"X": few.data, "y": few.target} | change
+    with pytest.raises(ValueError, match=message):
+        blend_people(**arguments)
+
+
+def test_blends_refuse_pairs_sizes_and_missing_faces(few):
+    with pytest.raises(ValueError, match="X holds pairs"):
+        blend_people(few.data.reshape(6, 2, 24, 24, 3), np.arange(6))
+    with pytest.raises(ValueError, match=r"\(24, 24\) in row 0 and others in row 1"):
+        blend_people([few.data[0], few.data[1][:20]], [0, 1])
+    lost = few.data / np.float32(255)
+    lost[[2, 5]] = np.nan
+    with pytest.raises(ValueError, match="NaN, no face, in row 2, 5"):
+        blend_people(lost, few.target)

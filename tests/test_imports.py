@@ -14,7 +14,16 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
-    ("_callbacks", "_cartoon", "_prefetch", "_report", "_runtimes", "_validation", "_version"),
+    (
+        "_blending",
+        "_callbacks",
+        "_cartoon",
+        "_prefetch",
+        "_report",
+        "_runtimes",
+        "_validation",
+        "_version",
+    ),
     ("_yunet",),
     ("images", "metrics", "weights", "nn"),
     ("cache", "pairs", "plotting"),
