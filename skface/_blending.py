@@ -16,7 +16,7 @@ def blend(
     faces, others : ndarray of shape (n, H, W, 3), dtype uint8
         Pictures of two people.
     bend : float
-        Standard deviation of the shifts, as a share of the sides.
+        About the standard deviation of the shifts, as a share of half the sides.
     rng : numpy Generator
         Source of the random numbers.
 

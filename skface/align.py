@@ -21,9 +21,9 @@ from skface._runtimes import thread_share
 from skface._validation import check_option, name_some
 from skface._yunet import YuNet, resize
 from skface.base import live
-from skface.images import ImageError, Rows, check_images, is_missing
+from skface.images import ImageError, Rows, check_images, is_missing, to_bytes
 from skface.pairs import row_images
-from skface.weights import REGISTRY, fetch_weights, locate_weights, weights_info
+from skface.weights import REGISTRY, WeightsError, fetch_weights, locate_weights, weights_info
 
 
 class Geometry(NamedTuple):
@@ -135,7 +135,8 @@ class FaceAligner(
         What finds the faces:
 
         * "auto": YuNet, the better one, if its file is at hand, else "skface-detector". Nothing is
-          downloaded; `detector_name_` says which one it is.
+          downloaded; `detector_name_` says which one it is. Name the detector where a
+          ``Pipeline(memory=...)`` keeps what was fitted: to it, "auto" is "auto".
         * "yunet": downloaded if it is not at hand and that is allowed.
         * "skface-detector": comes with skface.
         * an ONNX file of YuNet;
@@ -422,9 +423,14 @@ class FaceAligner(
                 stacklevel=4,
             )
             return
-        better = "try detector='yunet', " if detector == "skface-detector" else ""
         kinds = {kind for kind, _ in failures}
-        raise (ImageError if kinds == {ImageError} else FaceNotFoundError)(
+        if kinds == {ImageError}:
+            raise ImageError(
+                f"{summary}: {', '.join(reasons)}. Remove or replace these photos, or set "
+                "on_failure='nan' to mark them and go on."
+            )
+        better = "fit with detector='yunet', " if detector == "skface-detector" else ""
+        raise FaceNotFoundError(
             f"{summary}: {', '.join(reasons)}. Remove or replace these photos, {better}lower "
             "min_score, look at detect(X), or set on_failure='nan' to mark them and go on."
         )
@@ -461,9 +467,7 @@ def _in_bytes(photo: np.ndarray) -> np.ndarray:
     """Return pixels as uint8, which detector and warp take."""
     if is_missing(photo):
         raise FaceNotFoundError("a face that was not found before (NaN)")
-    if photo.dtype != np.uint8:
-        photo = np.rint(np.clip(photo, 0, 1) * 255).astype(np.uint8)
-    return np.ascontiguousarray(photo)
+    return np.ascontiguousarray(to_bytes(photo))
 
 
 # ------------------------------------------------------------------------------- finding faces
@@ -485,7 +489,7 @@ def _load_detector(detector: Any) -> tuple[np.ndarray | Callable, str]:
     if isinstance(detector, str) and detector in REGISTRY:
         if weights_info(detector).kind != "detector":
             raise ValueError(f"detector={detector!r} are weights of an embedder.")
-        path = fetch_weights(detector, download=given is detector)[0]  # "auto" never downloads
+        path = _fetch(detector, given)
     else:
         if not isinstance(detector, str | os.PathLike) or not os.path.isfile(detector):
             known = [name for name, entry in REGISTRY.items() if entry.kind == "detector"]
@@ -502,6 +506,18 @@ def _load_detector(detector: Any) -> tuple[np.ndarray | Callable, str]:
             f"detector={str(path)!r} is no YuNet model that OpenCV reads: {error}"
         ) from error
     return model, str(detector)
+
+
+def _fetch(name: str, given: str) -> Path:
+    """Return the file of a registered detector; "auto" never downloads."""
+    try:
+        return fetch_weights(name, download=given != "auto")[0]
+    except WeightsError as error:
+        if given != "auto":
+            raise
+        raise WeightsError(
+            f"detector='auto' found YuNet's file, but {error} Or set detector='skface-detector'."
+        ) from error
 
 
 def _checked(detector: Callable) -> Callable[[np.ndarray], np.ndarray]:

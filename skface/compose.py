@@ -293,6 +293,8 @@ def make_face_verifier(
     criterion="accuracy",
     far=None,
     threshold=None,
+    prior=None,
+    detector="auto",
     on_failure="raise",
     cache=None,
 ):
@@ -305,11 +307,12 @@ def make_face_verifier(
     ----------
     weights : str, default="skface-mini"
         Registered embedder weights, see :func:`skface.weights.list_weights`.
-    criterion, far, threshold
-        How the decision threshold is learned or given, see :class:`PairVerifier`.
+    criterion, far, threshold, prior
+        How threshold and probabilities are learned or given, see :class:`PairVerifier`.
+    detector : str, path or callable, default="auto"
+        What finds faces, see :class:`FaceAligner`; "auto" is YuNet where its file is at hand.
     on_failure : {"raise", "nan"}, default="raise"
-        What to do with photos without a face, see :class:`FaceAligner`, whose ``detector="auto"``
-        finds faces: YuNet where its file is at hand.
+        What to do with photos without a face, see :class:`FaceAligner`.
     cache : path or EmbeddingCache, default=None
         Where embeddings are kept, see :class:`PerFace`.
 
@@ -319,14 +322,14 @@ def make_face_verifier(
         Aligner, embedder and verifier; not fitted. With a cache, the first two are one step, a
         PerFace.
 
-    See Also
-    --------
-    load_face_verifier : The same with a threshold, for whoever has no labelled pairs.
-
     Raises
     ------
     ValueError
         If `weights` are not registered embedder weights, or `far` is given without its criterion.
+
+    See Also
+    --------
+    load_face_verifier : The same with a threshold, for whoever has no labelled pairs.
 
     Examples
     --------
@@ -344,19 +347,23 @@ def make_face_verifier(
     if entry.kind != "embedder":
         raise ValueError(f"weights={weights!r} are a {entry.kind}, not an embedder.")
     embedder = OnnxEmbedder(weights) if entry.backbone is None else FaceNetEmbedder(weights=weights)
-    steps = [FaceAligner(weights, on_failure=on_failure), embedder]
+    steps = [FaceAligner(weights, detector=detector, on_failure=on_failure), embedder]
     if cache is not None:
         steps = [PerFace(make_pipeline(*steps), cache=cache)]
-    return make_pipeline(*steps, PairVerifier(criterion=criterion, far=far, threshold=threshold))
+    verifier = PairVerifier(criterion=criterion, far=far, threshold=threshold, prior=prior)
+    return make_pipeline(*steps, verifier)
 
 
-def load_face_verifier(*, criterion="balanced_accuracy", far=None, prior=None, on_failure="raise"):
+def load_face_verifier(
+    *, criterion="balanced_accuracy", far=None, prior=None, detector="auto", on_failure="raise"
+):
     """Load a verifier that needs no labelled pairs: two photos in, a probability out.
 
     The pipeline that `make_face_verifier` builds, with the threshold and the probabilities that
-    fit photos of LFW of 155 people whom "skface-mini" was not trained on [1]_. Press portraits of
-    public figures may be easier, or harder, than your photos: learn from pairs of your own where
-    you can, and measure on them what you promise.
+    fit pairs of photos of LFW [1]_, of people held out when "skface-mini" was trained
+    (docs/model_card.md says how). Press portraits of public figures may be easier, or harder, than
+    your photos: learn from pairs of your own where you can, and measure on them what you promise
+    (``verifier.score(X, y)``; `cross_validate` would clone the pipeline and learn anew).
 
     Parameters
     ----------
@@ -365,7 +372,10 @@ def load_face_verifier(*, criterion="balanced_accuracy", far=None, prior=None, o
         pairs show two people, so that "accuracy" would care for little else.
     prior : float, default=None
         Prior probability of "same" that `predict_proba` assumes: the share of same pairs that you
-        expect. None takes the one that the threshold implies, see :class:`PairVerifier`.
+        expect. None takes the one that the threshold implies, see :class:`PairVerifier`; with the
+        default criterion, that about every second pair shows one person.
+    detector : str, path or callable, default="auto"
+        What finds faces, see :class:`FaceAligner`.
     on_failure : {"raise", "nan"}, default="raise"
         What to do with photos without a face, see :class:`FaceAligner`.
 
@@ -373,7 +383,8 @@ def load_face_verifier(*, criterion="balanced_accuracy", far=None, prior=None, o
     -------
     pipeline : Pipeline
         Aligner, embedder and verifier; fitted. ``pipeline[-1].operating_point_`` tells the error
-        rates on those photos, with intervals. ``fit`` on labelled pairs teaches it others.
+        rates on those pairs. They taught the threshold and share people, so the rates are a little
+        too good, and the intervals too narrow. ``fit`` on labelled pairs teaches it others.
 
     Raises
     ------
@@ -396,7 +407,9 @@ def load_face_verifier(*, criterion="balanced_accuracy", far=None, prior=None, o
     >>> verifier.predict_proba([["door.jpg", "passport.jpg"]])[:, 1]  # doctest: +SKIP
     array([0.98])
     """
-    pipeline = make_face_verifier(criterion=criterion, far=far, on_failure=on_failure)
+    pipeline = make_face_verifier(
+        criterion=criterion, far=far, prior=prior, detector=detector, on_failure=on_failure
+    )
     aligner, embedder, verifier = (step for _, step in pipeline.steps)
     nobody = np.zeros((1, 128, 128, 3), dtype=np.uint8)
     aligner.fit(nobody)  # which learns nothing from photos, nor do frozen weights
@@ -404,7 +417,7 @@ def load_face_verifier(*, criterion="balanced_accuracy", far=None, prior=None, o
     *_, stored = fetch_weights(_OWN_WEIGHTS)
     with np.load(stored) as held_out:
         pairs = _pairs_with_cosines(held_out["scores"], embedder.embedding_dim_)
-        verifier.set_params(prior=prior).fit(pairs, held_out["same"])
+        verifier.fit(pairs, held_out["same"])
     return pipeline
 
 

@@ -20,7 +20,7 @@ from sklearn.utils.validation import column_or_1d
 from skface._blending import blend
 from skface._cartoon import draw_faces
 from skface._validation import check_finite, check_option, encode_labels, name_some
-from skface.images import Rows, check_images, formats
+from skface.images import Rows, check_images, formats, to_bytes
 
 # Index file of each subset of LFW, under the names that sklearn.datasets.fetch_lfw_pairs gives it.
 _LFW_INDEX = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds": "pairs.txt"}
@@ -92,7 +92,13 @@ def make_faces(
 
 
 def blend_people(
-    X: Any, y: Any, *, n_blends: int = 5, bend: float = 0.05, random_state: Any = None
+    X: Any,
+    y: Any,
+    *,
+    n_blends: int = 5,
+    bend: float = 0.05,
+    image_shape: tuple[int, ...] | None = None,
+    random_state: Any = None,
 ) -> Bunch:
     """Add people who do not exist to labelled faces, for a network that has few to learn from.
 
@@ -104,14 +110,17 @@ def blend_people(
     Parameters
     ----------
     X : faces
-        Any faces of one size that :func:`skface.images.check_images` accepts, but for flat rows.
+        Any faces of one size that :func:`skface.images.check_images` accepts.
     y : array-like of shape (n,)
         Who they show, two people at least.
     n_blends : int, default=5
-        New people for every known one.
+        New people for every known one, each with another partner while there are some. With few
+        people, blends of the same two differ in shares and shifts only.
     bend : float, default=0.05
-        How far features move: standard deviation, as a share of half the sides, of shifts that
-        change smoothly over the face.
+        How far features move: about the standard deviation, as a share of half the sides, of shifts
+        that change smoothly over the face.
+    image_shape : tuple (H, W) or (H, W, 3), default=None
+        Shape of one face, needed for flattened rows only.
     random_state : int, RandomState instance or None, default=None
         Pass an int for the same faces every time.
 
@@ -152,7 +161,7 @@ def blend_people(
     """
     check_scalar(n_blends, "n_blends", Integral, min_val=1)
     check_finite(bend, "bend", boundary="left")
-    rows = check_images(X)
+    rows = check_images(X, image_shape=image_shape)
     names, people = encode_labels(column_or_1d(y, warn=True), "y")
     if len(people) != rows.n_rows:
         raise ValueError(f"y has {len(people)} labels, but X has {rows.n_rows} rows.")
@@ -161,13 +170,13 @@ def blend_people(
     faces = _pixels_of_one_size(rows)
     rng = np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     data, target = [faces], [people]
-    for n_earlier in range(1, n_blends + 1):
-        for person in range(len(names)):
-            (own,) = np.nonzero(people == person)
-            (theirs,) = np.nonzero(people == (person + rng.integers(1, len(names))) % len(names))
-            others = faces[rng.permutation(np.resize(theirs, len(own)))]
-            data.append(blend(faces[own], others, bend, rng))
-            target.append(np.full(len(own), n_earlier * len(names) + person))
+    for person in range(len(names)):
+        (own,) = np.nonzero(people == person)
+        partners = rng.permutation(np.delete(np.arange(len(names)), person))
+        for i, partner in enumerate(np.resize(partners, n_blends), start=1):  # each once, if it can
+            theirs = rng.permutation(np.flatnonzero(people == partner))
+            data.append(blend(faces[own], faces[np.resize(theirs, len(own))], bend, rng))
+            target.append(np.full(len(own), i * len(names) + person))
     description = (
         f"{len(people)} faces of {len(names)} people, and {n_blends} people blended of each by "
         "skface.blend_people."
@@ -362,8 +371,7 @@ def _pixels_of_one_size(rows: Rows) -> np.ndarray:
     missing = [i for i in range(rows.n_rows) if rows.images.is_missing(i)]
     if missing:
         raise ValueError(f"X holds NaN, no face, in row {name_some(missing)}. Leave these out.")
-    pixels = np.stack(faces)
-    return pixels if pixels.dtype == np.uint8 else np.rint(255 * pixels).astype(np.uint8)
+    return np.stack([to_bytes(face) for face in faces])
 
 
 def _visible(folder: Path) -> list[Path]:

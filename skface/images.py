@@ -365,6 +365,13 @@ def is_missing(pixels: np.ndarray) -> bool:
     return pixels.dtype.kind == "f" and bool(np.isnan(pixels.flat[0]))
 
 
+def to_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels as uint8, of uint8 or of floats in 0..1."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows of faces or of pairs over a flat sequence of images.

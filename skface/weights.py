@@ -21,7 +21,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +130,7 @@ _ENTRIES = (
                 "07278a16911f39455657b9378cd5627c743d4ec063100bd5680d6e1fea7a2ff7",
             ),
         ),
-        licence="Apache-2.0, as its teacher; the photos it learnt from are for research use",
+        licence="Apache-2.0, like its teacher's; the photos it learnt from are for research use",
         source="comes with skface, trained by tools/train_mini.py; see docs/model_card.md",
         training_data=(
             "LFW View 1 and 12 celebrities of Glint360K, without labels, as "
@@ -154,7 +153,7 @@ _ENTRIES = (
                 "514db05152b8cdadd080f0e978394dc39a5e87fa7a26aa241594f8e9d452e0d0",
             ),
         ),
-        licence="MIT, as its teacher; the photos it learnt from are for research use",
+        licence="MIT, like its teacher's; the photos it learnt from are for research use",
         source="comes with skface, trained by tools/train_detector.py; see docs/model_card.md",
         training_data="LFW View 1, as yunet finds its faces",
         color="bgr",
@@ -338,7 +337,8 @@ def fetch_weights(
         If the name is not registered, or `sha256` contradicts the registry.
     WeightsError
         If a file is not at hand and may not or cannot be downloaded, or is not what was
-        published. The message names file, URL, size, SHA-256, and the folders to put it into.
+        published. The message names file, URL, size, SHA-256, and the folders to put it into; a
+        broken file of skface itself asks for another installation.
     """
     entry = weights_info(name)
     files = entry.files
@@ -366,9 +366,7 @@ def fetch_weights(
         if path.parent == _home():
             raise WeightsError(f"{place}. {_advice(file)}")
         if not download:
-            raise WeightsError(
-                f"{place}. Fetch it (python -m skface.weights fetch {name}), or delete it."
-            )
+            raise WeightsError(f"{place}. Delete it, or replace it: {_advice(file)}")
         _download(entry, file, path.parent, problem)
     return paths
 
@@ -390,7 +388,7 @@ def locate_weights(name: str) -> tuple[Path, ...]:
     names = [file.filename for file in entry.files]
     folder = _home()
     if all(file.url is None for file in entry.files):
-        folder = Path(str(resources.files("skface"))) / "data"
+        folder = Path(__file__).with_name("data")
     elif folder is None or not any(os.path.lexists(folder / filename) for filename in names):
         folder = platformdirs.user_cache_path("skface")
     return tuple(folder / filename for filename in names)

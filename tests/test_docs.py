@@ -37,7 +37,10 @@ def test_first_lines_of_the_readme(portraits, no_yunet, tmp_path, monkeypatch):
     PIL.Image.open(portraits[0]).convert("L").save("passport.jpg")
     namespace = {}
     run_blocks("README.md", namespace, n_blocks=1)
-    verifier = namespace["verifier"]
+    loaded = namespace["verifier"]
+    run_blocks("README.md", namespace, n_blocks=2)
+    assert namespace["verifier"] is not loaded  # the second learned from photos/
+    verifier = loaded
     assert verifier.predict_proba([["door.jpg", "passport.jpg"]])[0, 1] > 0.5
     assert verifier.predict_proba([["door.jpg", portraits[1]]])[0, 1] < 0.5
 

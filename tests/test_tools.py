@@ -1,12 +1,18 @@
 """The scripts that train the weights of the package: their parts that can be checked quickly."""
 
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
+
+from skface.weights import fetch_weights, load_state
 
 if not hasattr(torch.optim, "Muon"):
     pytest.skip("the scripts need Muon, which torch has from 2.9 on", allow_module_level=True)
@@ -89,6 +95,68 @@ def test_varied_faces_are_pixels_that_the_generator_decides(tools, generator):
     other = vary(faces, torch.Generator().manual_seed(2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.shape == faces.shape and torch.equal(first, first.round().clamp(0, 255))
+
+
+def test_people_are_held_out_of_all_folders(tools):
+    from train_mini import hold_out
+
+    people = np.array(["ann", "bob", "cleo", "ann", "dan", "dan"])
+    folders = np.array([0, 0, 0, 1, 1, 1])
+    held_out = hold_out(people, folders, 0.5)
+    for who in np.unique(people):
+        assert len(set(held_out[people == who])) == 1
+    assert 0 < held_out.sum() < 6
+
+
+def test_training_goes_on_where_it_was(tools, generator, tmp_path, monkeypatch):
+    import train_mini
+
+    class Teacher:
+        def transform(self, faces):
+            vectors = faces.reshape(len(faces), -1)[:, :256].astype(np.float32) + 1
+            return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    class Seen(list):
+        def look(self, network, minutes):
+            self.append(minutes)
+
+    monkeypatch.setattr(train_mini, "BATCH", 4)
+    monkeypatch.setattr(torch, "compile", lambda network: network)
+    args = SimpleNamespace(out=tmp_path, start=None, learning_rate=1e-3, minutes=1e-3)
+    faces = torch.randint(0, 256, (9, 128, 128, 3), generator=generator, dtype=torch.uint8)
+    seen = Seen()
+    train_mini.Student(args).train(faces, Teacher(), seen)
+    again = train_mini.Student(args)
+    assert (again.rounds, again.seconds / 60) == (1, pytest.approx(seen[0]))
+    args.minutes = again.seconds / 60 + 1e-3
+    again.train(faces, Teacher(), seen)
+    assert again.rounds == 2 and seen[1] > seen[0]
+    stored = load_state(tmp_path / "skface-mini.safetensors")
+    args.out, args.start = tmp_path / "other", tmp_path / "skface-mini.safetensors"
+    started = train_mini.Student(args).network.state_dict()
+    for name, values in stored.items():
+        np.testing.assert_array_equal(started[name].numpy(), values.astype(np.float32))
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
+    args.start = tmp_path / "other.safetensors"
+    with pytest.raises(RuntimeError, match="Missing key"):
+        train_mini.Student(args)
+
+
+def test_scores_of_people_held_out_are_stored(tools, tmp_path, portraits, monkeypatch):
+    import train_mini
+
+    for path in portraits:
+        folder = tmp_path / "photos" / Path(path).stem
+        folder.mkdir(parents=True)
+        for degrees in (-8, 0, 8):
+            PIL.Image.open(path).rotate(degrees).save(folder / f"{degrees}.jpg")
+    shutil.copy(fetch_weights("skface-mini")[0], tmp_path)
+    held_out = np.array(["eileen_collins", "grace_hopper"])
+    train_mini.store_scores(tmp_path, tmp_path / "photos", held_out, None)
+    with np.load(tmp_path / "skface-mini-scores.npz") as stored:
+        scores, same = stored["scores"], stored["same"]
+    assert (same.sum(), len(same)) == (6, 15)
+    assert scores[same == 1].min() > 0.5 > scores[same == 0].max()
 
 
 def test_the_detector_is_a_yunet_to_both_runtimes(tools, tmp_path):

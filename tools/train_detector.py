@@ -39,6 +39,8 @@ SIDE = 320  # pixels of a canvas
 BATCH = 16
 WIDTH = 48  # channels of the three grids
 POSITIVE = 0.3  # score of a cell from which its box and points count
+# Scores of a cell for the report: a face, and what is neither a face nor none.
+SURE, UNSURE = 0.6, (0.3, 0.4)
 VARIATION = Augmentation(
     value_range=(0, 255),
     shift=0,
@@ -98,7 +100,8 @@ def main() -> None:
             report(args.out / "curve.csv", progress * args.minutes, losses, average, watched)
             losses = []
             export(average.module, args.out / "skface-detector.onnx")
-    report(args.out / "curve.csv", args.minutes, losses, average, watched)
+    if losses:
+        report(args.out / "curve.csv", args.minutes, losses, average, watched)
     export(average.module, args.out / "skface-detector.onnx")
 
 
@@ -278,8 +281,9 @@ def report(path: Path, minutes: float, losses: list, average: nn.Module, watched
         _, apart = imitation(answers, watched[1])
     wanted = torch.cat([grid[:, 0].flatten(1) for grid in watched[1]], 1)
     given = torch.cat([grid[:, 0].sigmoid().flatten(1) for grid in answers], 1)
-    sees, seen = given > 0.6, wanted > 0.6
-    near = (given > 0.4) & seen
+    found = (given > UNSURE[1]) & (wanted > SURE)
+    invented = (given > SURE) & (wanted < UNSURE[0])
+    n_wanted = (wanted > SURE).sum()
     learnt = torch.stack(losses).mean(0)
     line = {
         "minutes": round(minutes, 2),
@@ -287,8 +291,8 @@ def report(path: Path, minutes: float, losses: list, average: nn.Module, watched
         **dict(
             zip(("score held out", "box held out", "points held out"), apart.tolist(), strict=True)
         ),
-        "cells found": (near.sum() / seen.sum()).item(),
-        "cells invented": ((sees & (wanted < 0.3)).sum() / seen.sum()).item(),
+        "cells found": (found.sum() / n_wanted).item(),
+        "cells invented": (invented.sum() / n_wanted).item(),
         "steps": len(losses),
     }
     new = not path.exists()

@@ -10,8 +10,9 @@ Folders hold one folder per person. A few people are held out to watch the train
     skface-mini.safetensors   the average of the weights, in half precision
     skface-mini-scores.npz    cosines of pairs of people held out, for `load_face_verifier`
 
-Who a photo shows is used for nothing but holding people out. Weights are looked up as usual: set
-SKFACE_HOME to the folder that holds those of the detector and the teacher. Needs torch 2.9.
+Who a photo shows is used to hold people out, and for the scores of these, for nothing else. Weights
+are looked up as usual: set SKFACE_HOME to the folder that holds those of the detector and the
+teacher. Needs torch 2.9.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from training import make_optimizers, ramp, set_rate
 
 from skface import FaceAligner, FaceNetEmbedder, load_face_folder, make_pairs
 from skface.align import GEOMETRIES, fit_similarity
-from skface.images import decode
+from skface.images import decode, to_bytes
 from skface.metrics import equal_error_rate
 from skface.nn.augment import Augmentation
 from skface.nn.backbones import get_backbone
@@ -42,7 +43,8 @@ BACKBONE = "iresnet-mini"
 CROP = "open-model-zoo-128"
 BATCH = 128
 LOOK_EVERY = 5 * 60  # seconds of training
-MOST_PHOTOS = 6  # of a person among the stored scores
+MOST_PHOTOS = 4  # of a person among the stored scores
+MOST_PAIRS = 5000  # of different people among them
 LIGHT = Augmentation(
     value_range=(0, 255),
     flip=0,
@@ -63,7 +65,7 @@ def main() -> None:
     """Cut faces out, hold people out, train, and store the average of the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--photos", nargs="+", default=[], help="folders of photos to align")
+    parser.add_argument("--photos", nargs="+", required=True, help="folders of photos to align")
     parser.add_argument("--crops", nargs="*", default=[], help="folders of 'arcface-112' crops")
     parser.add_argument("--test", help="photos of people to watch beside those held out")
     parser.add_argument("--teacher", default="face-reidentification-retail-0095")
@@ -83,8 +85,7 @@ def main() -> None:
     student = Student(args)
     curve = Curve(args.out / "curve.csv", teacher, watched)
     student.train(torch.from_numpy(faces[~held_out]), teacher, curve)
-    aligned = np.char.partition(people, "/")[:, 0].astype(int) < len(args.photos)
-    store_scores(args.out, faces[held_out & aligned], people[held_out & aligned])
+    store_scores(args.out, args.photos[0], people[held_out], args.n_jobs)
 
 
 class Student:
@@ -97,7 +98,8 @@ class Student:
         self.network = spec.build(spec.embedding_dim, (3, *spec.input_size))
         if args.start:
             state = {name: torch.from_numpy(v) for name, v in load_state(args.start).items()}
-            self.network.load_state_dict(state, strict=False)
+            counts = {k: v for k, v in self.network.state_dict().items() if k.endswith("_tracked")}
+            self.network.load_state_dict(counts | state)
         self.network.to(memory_format=torch.channels_last)
         smooth = get_ema_multi_avg_fn(0.998)
         self.average = AveragedModel(self.network, multi_avg_fn=smooth, use_buffers=True)
@@ -169,34 +171,42 @@ class Student:
 
 def load_crops(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return faces (n, 128, 128, 3), who they show, and a mask of the people to hold out."""
-    stored = args.out / "crops.npz"
+    stored, sources = args.out / "crops.npz", [str(f) for f in (*args.photos, *args.crops)]
     if not stored.exists():
         parts = [align(load_face_folder(folder), args.n_jobs) for folder in args.photos]
         parts += [recrop(load_face_folder(folder)) for folder in args.crops]
-        names = [np.char.add(f"{i}/", who.astype(str)) for i, (_, who) in enumerate(parts)]
-        faces = np.concatenate([part for part, _ in parts])
-        np.savez(stored, faces=faces, people=np.concatenate(names))
+        faces, people = (np.concatenate(part) for part in zip(*parts, strict=True))
+        folders = np.repeat(np.arange(len(parts)), [len(part) for part, _ in parts])
+        unfinished = stored.with_suffix(".new.npz")
+        np.savez(unfinished, faces=faces, people=people, folders=folders, sources=sources)
+        os.replace(unfinished, stored)
     with np.load(stored) as data:
-        faces, people = data["faces"], data["people"]
-    rng, held_out = np.random.default_rng(0), []
-    folders = np.char.partition(people, "/")[:, 0]
+        if data["sources"].tolist() != sources:
+            raise SystemExit(f"{stored} holds faces of {data['sources'].tolist()}: delete it.")
+        faces, people, folders = data["faces"], data["people"], data["folders"]
+    return faces, people, hold_out(people, folders, args.hold_out)
+
+
+def hold_out(people: np.ndarray, folders: np.ndarray, share: float) -> np.ndarray:
+    """Mark the faces of some people of each folder, whichever folder they are in."""
+    rng, chosen = np.random.default_rng(0), []
     for folder in np.unique(folders):
         known = np.unique(people[folders == folder])
-        held_out.append(rng.choice(known, round(args.hold_out * len(known)), replace=False))
-    return faces, people, np.isin(people, np.concatenate(held_out))
+        chosen.append(rng.choice(known, round(share * len(known)), replace=False))
+    return np.isin(people, np.concatenate(chosen))
 
 
-def align(photos, n_jobs: int | None) -> tuple[np.ndarray, np.ndarray]:
+def align(photos, n_jobs: int | None, detector: str = "yunet") -> tuple[np.ndarray, np.ndarray]:
     """Cut out the middle face of every photo; leave out photos without one."""
     aligner = FaceAligner(
-        CROP, detector="yunet", face_policy="centre", on_failure="nan", n_jobs=n_jobs
+        CROP, detector=detector, face_policy="centre", on_failure="nan", n_jobs=n_jobs
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the count below says as much
         crops = aligner.fit(photos.data).transform(photos.data)
     found = ~np.isnan(crops[:, 0, 0, 0])
     print(f"{found.sum()} of {len(found)} photos show a face", flush=True)
-    return np.rint(255 * crops[found]).astype(np.uint8), photos.target[found]
+    return to_bytes(crops[found]), photos.target_names[photos.target[found]]
 
 
 def recrop(crops) -> tuple[np.ndarray, np.ndarray]:
@@ -207,7 +217,7 @@ def recrop(crops) -> tuple[np.ndarray, np.ndarray]:
         cv2.warpAffine(decode(path), matrix, target.size, borderMode=cv2.BORDER_REPLICATE)
         for path in crops.data
     ]
-    return np.stack(faces), crops.target
+    return np.stack(faces), crops.target_names[crops.target]
 
 
 def vary(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -278,12 +288,21 @@ class Curve:
         print(", ".join(f"{name} {value:.5g}" for name, value in line.items()), flush=True)
 
 
-def store_scores(out: Path, faces: np.ndarray, people: np.ndarray) -> None:
-    """Store the cosines of pairs, of few photos of each, lest a few people be most of them."""
-    few = np.concatenate([np.flatnonzero(people == who)[:MOST_PHOTOS] for who in np.unique(people)])
-    pairs = make_pairs(people[few], n_impostor=5000, random_state=0)
+def store_scores(out: Path, folder: str, held_out: np.ndarray, n_jobs: int | None) -> None:
+    """Store the cosines of pairs of people held out, their faces found as users will find them.
+
+    Of each person there are few photos, lest a few people be most of the pairs.
+    """
+    photos = load_face_folder(folder)
+    people = photos.target_names[photos.target]
+    few = [np.flatnonzero(people == who)[:MOST_PHOTOS] for who in np.unique(held_out)]
+    few = np.concatenate(few)
+    photos.data, photos.target = photos.data[few], photos.target[few]
+    faces, people = align(photos, n_jobs, "skface-detector")
+    n_different = int((people[:, None] != people).sum()) // 2
+    pairs = make_pairs(people, n_impostor=min(MOST_PAIRS, n_different), random_state=0)
     embedder = FaceNetEmbedder(BACKBONE, out / "skface-mini.safetensors", precision="float32")
-    vectors = embedder.fit_transform(faces[few])
+    vectors = embedder.fit_transform(faces)
     left, right = vectors[pairs.indices].swapaxes(0, 1)
     cosines = np.einsum("ij,ij->i", left, right).astype(np.float16)
     np.savez(out / "skface-mini-scores.npz", scores=cosines, same=pairs.target.astype(np.uint8))

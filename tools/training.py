@@ -3,6 +3,9 @@
 import torch
 from torch import nn
 
+# Filters of a stem see three colours, 3 x 3 x 3 values each: too few for Muon to even out.
+STEM = 27
+
 
 def make_optimizers(
     network: nn.Module, learning_rate: float, weight_decay: float
@@ -10,9 +13,10 @@ def make_optimizers(
     """Return Muon for the matrices of a network, convolutions among them, and AdamW for the rest.
 
     Muon (K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) takes
-    matrices only: it gets views of the filters, whose gradients `MatrixMuon.step` looks up.
+    matrices only: it gets views of the filters, whose gradients `MatrixMuon.step` looks up. What
+    is left, normalisation and biases but for the stem, has no weight decay.
     """
-    matrices = [p for p in network.parameters() if p.ndim > 1 and min(len(p), p[0].numel()) > 27]
+    matrices = [p for p in network.parameters() if p.ndim > 1 and min(len(p), p[0].numel()) > STEM]
     chosen = {id(p) for p in matrices}
     rest = [p for p in network.parameters() if id(p) not in chosen]
     return [

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import PIL.Image
 
-from skface.images import ImageError, ImageSequence, is_missing
+from skface.images import ImageError, ImageSequence, is_missing, to_bytes
 
 
 def thumbnail(images: ImageSequence, i: int, side: int) -> np.ndarray | str:
@@ -16,8 +16,6 @@ def thumbnail(images: ImageSequence, i: int, side: int) -> np.ndarray | str:
         return f"cannot be read: {os.path.basename(images.name(i))}"
     if is_missing(pixels):
         return "no face was found"
-    if pixels.dtype.kind == "f":
-        pixels = np.round(255 * pixels.clip(0, 1)).astype(np.uint8)
-    image = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+    image = PIL.Image.fromarray(np.ascontiguousarray(to_bytes(pixels)))
     image.thumbnail((side, side))
     return np.asarray(image)

@@ -102,7 +102,7 @@ def main() -> None:
     print_embedding_speed(faces[MINI, 1].pixels[:N_FACES_TO_TIME], mini)
     print("\n### Detector\n")
     print_detectors(found, (train, test), mini)
-    print_landmarks(found)
+    print_landmarks(found, train.policy)
     print_detection_speed(lfw[:N_PHOTOS_TO_TIME], detectors)
 
 
@@ -117,7 +117,7 @@ def lfw_trial(folder: Path, subset: str) -> Trial:
 
 
 def folder_trial(folder: Path, policy: str, every: int = 1) -> Trial:
-    """Return all same pairs, and some different ones, of every so manieth photo of a folder."""
+    """Return all same pairs, and some different ones, of every n-th photo of a folder."""
     photos = load_face_folder(folder)
     paths, target = photos.data[::every].astype(str), photos.target[::every]
     pairs = make_pairs(target, n_impostor=N_IMPOSTOR, random_state=0)
@@ -209,8 +209,8 @@ def print_accuracy(faces: dict, trials: tuple[Trial, ...], mini: Callable) -> No
             *(over_people(eer, trial, s) for trial, s in zip(others, scores[2:], strict=True)),
         ]
         print(f"| {title} | {' | '.join(cells)} |", flush=True)
-    test = faces[MINI, 1].found[trials[1].slots].all(axis=1)
-    print(f"\nFaces by YuNet; pairs of LFW's DevTest without a face: {(~test).sum()}.")
+    compared = faces[MINI, 1].found[trials[1].slots].all(axis=1)
+    print(f"\nFaces by YuNet; pairs of LFW's DevTest without a face: {(~compared).sum()}.")
 
 
 def eer(same: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
@@ -281,19 +281,35 @@ def print_detectors(found: dict, trials: tuple[Trial, Trial], mini: Callable) ->
     )
 
 
-def print_landmarks(found: dict) -> None:
-    """Print how far the landmarks of the two are apart."""
-    away = []
-    for yunet, ours in zip(found["yunet"].values(), found[DETECTOR].values(), strict=True):
+def print_landmarks(found: dict, policy: str) -> None:
+    """Print how far the chosen faces of the two are apart."""
+    away, same_face = [], 0
+    for path, yunet in found["yunet"].items():
+        ours = found[DETECTOR][path]
         if len(yunet) and len(ours):
-            points = yunet[0, 4:14].reshape(5, 2)
-            apart = np.linalg.norm(ours[:, 4:14].reshape(-1, 5, 2) - points, axis=2).mean(axis=1)
-            away.append(apart.min() / np.linalg.norm(points[1] - points[0]))
+            shape = decode(path).shape
+            first, second = (_choose(faces, shape, policy) for faces in (yunet, ours))
+            points, others = (face[4:14].reshape(5, 2) for face in (first, second))
+            apart = np.linalg.norm(others - points, axis=1).mean()
+            away.append(apart / np.linalg.norm(points[1] - points[0]))
+            same_face += overlap(first, second) >= 0.5
     low, middle, high = np.quantile(away, (0.05, 0.5, 0.95))
+    print(
+        "\nBoth mean the same face (boxes that overlap by half) on "
+        f"{share(same_face, len(found['yunet']))} of the photos."
+    )
     print(
         f"\nLandmarks lie {middle:.1%} of the distance of the eyes away from YuNet's (median; in 5 "
         f"% of the photos less than {low:.1%}, in 5 % more than {high:.1%})."
     )
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the intersection over union of the boxes of two faces."""
+    low = np.maximum(first[:2], second[:2])
+    high = np.minimum(first[:2] + first[2:4], second[:2] + second[2:4])
+    shared = np.prod(np.clip(high - low, 0, None))
+    return shared / (np.prod(first[2:4]) + np.prod(second[2:4]) - shared)
 
 
 # --------------------------------------------------------------------------------------- speed
