@@ -366,7 +366,10 @@ def fetch_weights(
         if path.parent == _home():
             raise WeightsError(f"{place}. {_advice(file)}")
         if not download:
-            raise WeightsError(f"{place}. Delete it, or replace it: {_advice(file)}")
+            way_out = "Delete it, or fetch" if os.path.lexists(path) else "Fetch"
+            raise WeightsError(
+                f"{place}. {way_out} it: python -m skface.weights fetch {name}. {_advice(file)}"
+            )
         _download(entry, file, path.parent, problem)
     return paths
 
