@@ -1,6 +1,9 @@
 """The inference engine: every way to run a network gives the vectors of the plain one."""
 
+import copy
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_all_start_methods, get_context
 
 import numpy as np
@@ -61,6 +64,31 @@ def test_folding_leaves_no_normalisation_after_a_convolution(backbone):
     images = torch.randn(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(folded(images), network.module(images), rtol=1e-3, atol=1e-3)
+
+
+def test_folding_in_one_thread_leaves_networks_of_others_alone():
+    begun, done = threading.Event(), threading.Event()
+
+    class Waiting(nn.Sequential):
+        def forward(self, faces):
+            begun.set()
+            assert done.wait(60)
+            return super().forward(faces)
+
+    module = Waiting(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    faces = torch.ones(2, 3, 8, 8)
+    expected = other(faces)
+    with ThreadPoolExecutor(2) as pool:
+        folding = pool.submit(fold_batch_norm, module)
+        assert begun.wait(60)
+        second = pool.submit(fold_batch_norm, copy.deepcopy(other).eval())
+        try:
+            torch.testing.assert_close(other(faces), expected)
+        finally:
+            done.set()
+        for folded in (folding.result(), second.result()):
+            assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])

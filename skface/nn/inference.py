@@ -1,7 +1,10 @@
 """Running a torch network that is not trained: precision, folding, and batches that fit caches."""
 
 import copy
+import threading
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +16,8 @@ from torch.fx.experimental.optimization import fuse
 # need besides has to fit too.
 _MOST_ACTIVATION_BYTES = 24 * 2**20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# torch keeps one record of what is being traced for the whole process
+_ONE_TRACE_AT_A_TIME = threading.Lock()
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:
@@ -69,10 +74,13 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     >>> any(isinstance(part, nn.BatchNorm2d) for part in fold_batch_norm(network).modules())
     False
     """
+    module = copy.deepcopy(module)
     try:
-        folded = fuse(module)
+        with _ONE_TRACE_AT_A_TIME:
+            graph = _OneThreadTracer().trace(module)
+        folded = fuse(fx.GraphModule(module, graph), inplace=True, no_trace=True)
     except Exception:  # a forward pass may do anything, so tracing it may raise anything
-        return copy.deepcopy(module)
+        return module
     # checks of the input, which would disturb other tracers; but not what writes to a tensor
     folded.graph.eliminate_dead_code(lambda node: node.is_impure() or _is_in_place(node))
     folded.recompile()
@@ -226,7 +234,11 @@ def to_openvino(
     """
     import openvino
 
-    with torch.inference_mode(), warnings.catch_warnings(record=True) as caught:
+    with (
+        _ONE_TRACE_AT_A_TIME,
+        torch.inference_mode(),
+        warnings.catch_warnings(record=True) as caught,
+    ):
         # the plain network has given all others, but torch's of tracing, which OpenVINO asks for
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", torch.jit.TracerWarning)
@@ -236,6 +248,30 @@ def to_openvino(
     if caught and not is_registered:
         raise ValueError(f"it may do something else for other faces: {caught[0].message}")
     return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *input_shape])])
+
+
+class _OneThreadTracer(fx.Tracer):
+    """Traces what one thread does.
+
+    A trace replaces how *every* module of the process is called, so without this a network that
+    another thread trains or runs meanwhile would fail, or end in the graph.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict
+    ) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 def _is_in_place(node: fx.Node) -> bool:
