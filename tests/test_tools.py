@@ -108,6 +108,24 @@ def test_people_are_held_out_of_all_folders(tools):
     assert 0 < held_out.sum() < 6
 
 
+def test_faces_are_cut_out_once(tools, tmp_path, portraits):
+    import train_mini
+
+    crops = tmp_path / "crops"
+    for path in portraits:
+        (crops / Path(path).stem).mkdir(parents=True)
+        PIL.Image.open(path).resize((112, 112)).save(crops / Path(path).stem / "1.png")
+    args = SimpleNamespace(out=tmp_path, photos=[], crops=[str(crops)], hold_out=0.5, n_jobs=None)
+    faces, people, held_out = train_mini.load_crops(args)
+    assert faces.shape == (2, 128, 128, 3) and people.tolist() == ["eileen_collins", "grace_hopper"]
+    shutil.rmtree(crops)
+    for once, again in zip((faces, people, held_out), train_mini.load_crops(args), strict=True):
+        np.testing.assert_array_equal(once, again)
+    args.crops = ["elsewhere"]
+    with pytest.raises(SystemExit, match="delete it"):
+        train_mini.load_crops(args)
+
+
 def test_training_goes_on_where_it_was(tools, generator, tmp_path, monkeypatch):
     import train_mini
 

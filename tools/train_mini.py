@@ -176,6 +176,7 @@ def load_crops(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.nda
         parts = [align(load_face_folder(folder), args.n_jobs) for folder in args.photos]
         parts += [recrop(load_face_folder(folder)) for folder in args.crops]
         faces, people = (np.concatenate(part) for part in zip(*parts, strict=True))
+        people = people.astype(str)  # read again without pickle
         folders = np.repeat(np.arange(len(parts)), [len(part) for part, _ in parts])
         unfinished = stored.with_suffix(".new.npz")
         np.savez(unfinished, faces=faces, people=people, folders=folders, sources=sources)
