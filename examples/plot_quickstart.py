@@ -31,7 +31,9 @@ photos = {
 verifier = load_face_verifier()
 print(f"probability that it is Grace Hopper (faces found by {verifier[0].detector_name_})")
 for name, photo in photos.items():
-    print(f"{verifier.predict_proba([[hopper, photo]])[0, 1]:6.3f}  {name}")
+    pair = [[hopper, photo]]
+    verdict = "the same" if verifier.predict(pair)[0] else "different"
+    print(f"{verifier.predict_proba(pair)[0, 1]:6.3f}  {verdict:10}{name}")
 
 # %%
 # Photos of LFW have said which similarity is enough. Better is to learn that from labelled pairs of
@@ -169,3 +171,4 @@ axes["scores"].set(
 axes["scores"].spines[["top", "right"]].set_visible(False)
 axes["scores"].legend(loc="upper left", frameon=False)
 figure.savefig("quickstart.png", dpi=120)
+print("The decisions are drawn in quickstart.png")

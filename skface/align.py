@@ -429,10 +429,16 @@ class FaceAligner(
                 f"{summary}: {', '.join(reasons)}. Remove or replace these photos, or set "
                 "on_failure='nan' to mark them and go on."
             )
-        better = "fit with detector='yunet', " if detector == "skface-detector" else ""
+        ways_out = ["Remove or replace these photos"]
+        if any(_SEVERAL in reason for reason in reasons):
+            ways_out.append("choose another face_policy")
+        if any(_SEVERAL not in reason for reason in reasons):
+            if detector == "skface-detector":
+                ways_out.append("fit with detector='yunet'")
+            ways_out.append("lower min_score")
         raise FaceNotFoundError(
-            f"{summary}: {', '.join(reasons)}. Remove or replace these photos, {better}lower "
-            "min_score, look at detect(X), or set on_failure='nan' to mark them and go on."
+            f"{summary}: {', '.join(reasons)}. {', '.join(ways_out)}, look at detect(X), or set "
+            "on_failure='nan' to mark them and go on."
         )
 
     def _build_detector(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -540,6 +546,9 @@ def _checked(detector: Callable) -> Callable[[np.ndarray], np.ndarray]:
 # ------------------------------------------------------------------------------ choosing one
 
 
+_SEVERAL = "faces under face_policy='single'"
+
+
 def _largest(faces, shape):
     return np.argmax(faces[:, 2] * faces[:, 3])
 
@@ -557,7 +566,7 @@ def _best_score(faces, shape):
 
 def _single(faces, shape):
     if len(faces) > 1:
-        raise FaceNotFoundError(f"{len(faces)} faces under face_policy='single'")
+        raise FaceNotFoundError(f"{len(faces)} {_SEVERAL}")
     return 0
 
 

@@ -675,8 +675,8 @@ def _check_files(items: list, must_exist: bool) -> dict[str, Stamp]:
             stamps[path] = stamp
     if missing and must_exist:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(missing) + len(stamps)} image files do not exist: "
-            f"{', '.join(missing)}. Relative paths start at the working directory."
+            f"{len(missing)} of {len(missing) + len(stamps)} image files do not exist, or are no "
+            f"files: {', '.join(missing)}. Relative paths start at the working directory."
         )
     return stamps
 

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skface._callbacks import FRAMES, fit_as_one_task
 from skface._validation import check_option, name_some
-from skface.metrics import far_frr_curve, rate_interval, threshold_at_far
+from skface.metrics import FewImpostorsWarning, far_frr_curve, rate_interval, threshold_at_far
 from skface.metrics._checks import check_cost
 
 _CRITERIA = ("accuracy", "balanced_accuracy", "f1", "eer", "far", "cost")
@@ -188,9 +188,11 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Warns
         -----
+        FewImpostorsWarning
+            If there are too few different pairs for `far`.
         UserWarning
-            If there are too few different pairs for `far`, if larger scores go with different
-            people, or if X has so many scores per pair that they seem to be embeddings.
+            If larger scores go with different people, or if X has so many scores per pair that they
+            seem to be embeddings.
         """
         self._check_parameters()
         self.metric_ = self.metric
@@ -438,7 +440,7 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                     f"far={self.far:g} rests on {n_impostor:g} pairs of different people. With "
                     f"fewer than {int(np.ceil(3 / self.far))} even a threshold without any false "
                     "match does not show, at 95 % confidence, that the rate is that small.",
-                    UserWarning,
+                    FewImpostorsWarning,
                     stacklevel=3 + FRAMES,
                 )
             return threshold_at_far(same, score, self.far, sample_weight=weight)

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, m
 from sklearn.model_selection import cross_validate
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skface.metrics import equal_error_rate, rate_interval, threshold_at_far
+from skface.metrics import FewImpostorsWarning, equal_error_rate, rate_interval, threshold_at_far
 from skface.verification import PairVerifier
 
 
@@ -147,7 +147,7 @@ def test_far_accepts_the_most_that_the_budget_allows(far, decimals):
 
 def test_too_few_impostors_for_the_far_are_counted_in_a_warning():
     X, y = scored()
-    with pytest.warns(UserWarning, match=rf"far=0.001 rests on {np.sum(y == 0)} .* 3000"):
+    with pytest.warns(FewImpostorsWarning, match=rf"far=0.001 rests on {np.sum(y == 0)} .* 3000"):
         PairVerifier(criterion="far", far=1e-3).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

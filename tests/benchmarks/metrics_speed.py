@@ -6,7 +6,7 @@ The table, in markdown, has the best time of three runs, and the most memory tha
 one time beside the input (tracemalloc).
 """
 
-import sys
+import argparse
 import time
 import tracemalloc
 
@@ -34,7 +34,9 @@ def measure(function):
 
 def main():
     """Print the table for as many same as different pairs, and for few same pairs."""
-    n_pairs = int(float(sys.argv[1])) if len(sys.argv) > 1 else 10_000_000
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("n_pairs", nargs="?", type=float, default=1e7)
+    n_pairs = int(parser.parse_args().n_pairs)
     print("| same pairs | function | seconds | times roc_curve | peak MB |")
     print("|---|---|---|---|---|")
     for share in (0.5, 0.01):
