@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from skface._locks import ProcessLock
 from skface._network import Network, State
 from skface._runtimes import InParts, OpenVinoNetwork, is_installed
 from skface.nn.inference import (
@@ -186,7 +187,7 @@ class Engine:
 # by process, since one that a fork inherits must not be torn down.
 _ENGINES: weakref.WeakValueDictionary[tuple, Engine] = weakref.WeakValueDictionary()
 _LAST: dict[int, Engine] = {}
-_ENGINES_LOCK = threading.Lock()
+_ENGINES_LOCK = ProcessLock()
 
 
 def shared_engine(

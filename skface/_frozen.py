@@ -1,6 +1,5 @@
 """Transformers that learn nothing from rows: which they are, and fitting each once per process."""
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 
+from skface._locks import ProcessLock
 from skface.cache import fingerprint_params
 
 _N_KEPT = 4  # fitted transformers, each of which may hold the weights of a network
 _FITTED: OrderedDict[bytes, tuple[BaseEstimator, Any]] = OrderedDict()
-_FITTED_LOCK = threading.Lock()
+_FITTED_LOCK = ProcessLock()
 
 
 def steps(transformer: BaseEstimator) -> Iterator[BaseEstimator]:

@@ -195,13 +195,21 @@ def build_network(
         In evaluation mode, on the CPU.
     """
     spec = None if callable(backbone) else get_backbone(backbone)
-    with private_global_rng(seed):
+    # wherever torch is told to put tensors by default
+    with torch.device("cpu"):
         if spec is None:
-            # a callable may return one network again and again, such as a pretrained one
-            module = copy.deepcopy(backbone())
+            with private_global_rng(seed):
+                # a callable may return one network again and again, such as a pretrained one
+                module = copy.deepcopy(backbone())
         else:
             width = spec.embedding_dim if embedding_dim is None else embedding_dim
-            module = spec.build(width, input_shape)
+            if state is None:
+                with private_global_rng(seed):
+                    module = spec.build(width, input_shape)
+            else:  # nothing is drawn, so that nobody waits for a network that is being trained
+                with torch.device("meta"):
+                    module = spec.build(width, input_shape)
+                module.to_empty(device="cpu")
     if not isinstance(module, nn.Module):
         raise TypeError(
             f"backbone={backbone!r} returned a {type(module).__name__}, not a torch.nn.Module."
@@ -301,6 +309,9 @@ def _load_into(module: nn.Module, state: State, origin: Any) -> None:
         )
     tensors = {name: torch.from_numpy(np.array(state[name])) for name in given}
     module.load_state_dict(tensors, strict=False)
+    for name, counter in module.named_buffers():
+        if name not in given:
+            counter.zero_()
 
 
 def _common_size(rows: Rows, batch_size: int) -> tuple[int, int]:

@@ -7,6 +7,8 @@ import warnings
 import cv2
 import numpy as np
 
+from skface._locks import ProcessLock
+
 # Landmarks gain from a first doubling of small photos; more only costs time.
 _MAX_ENLARGEMENT = 2.0
 _MIN_SIDE = 64
@@ -16,9 +18,9 @@ _N_VALUES = 15  # of a face: x, y, width, height, five points, score
 _OVERLAP = 0.3  # intersection over union from which two boxes are one face; OpenCV's default
 _MOST_BOXES = 5000  # that are compared; as in OpenCV
 # OpenCV's log level is one for the whole process; it is lowered for a moment, by one thread.
-_LOG_LEVEL = threading.Lock()
+_LOG_LEVEL = ProcessLock()
 _LOG_ERRORS = 2
-_OPENCV_LOG = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.10 has setLogLevel in cv2
+_OPENCV_LOG = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has setLogLevel in cv2
 
 
 class YuNet:

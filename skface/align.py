@@ -371,6 +371,8 @@ class FaceAligner(
         check_option(self.face_policy, "face_policy", tuple(_POLICIES))
         check_option(self.on_failure, "on_failure", ("raise", "nan"))
         check_scalar(self.min_score, "min_score", Real, min_val=0, max_val=1)
+        if isinstance(self.min_score, bool) or np.isnan(self.min_score):
+            raise ValueError(f"min_score={self.min_score!r} is no number from 0 to 1.")
         check_scalar(self.detection_size, "detection_size", Integral, min_val=32)
         return check_images(X, image_shape=self.image_shape, check_files=self.on_failure == "raise")
 
@@ -449,7 +451,7 @@ class FaceAligner(
             network = live(self, self.detector_, lambda: YuNet(self.detector_))
 
             def find(photo):
-                return network(photo, self.min_score, self.detection_size)
+                return network(photo, float(self.min_score), self.detection_size)
 
         def detect(photo):
             faces = find(photo)
@@ -519,7 +521,7 @@ def _fetch(name: str, given: str) -> Path:
     try:
         return fetch_weights(name, download=given != "auto")[0]
     except WeightsError as error:
-        if given != "auto":
+        if given != "auto" or name != "yunet":
             raise
         raise WeightsError(
             f"detector='auto' found YuNet's file, but {error} Or set detector='skface-detector'."

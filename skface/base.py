@@ -1,7 +1,6 @@
 """What embedders share: rows in, one forward pass per distinct face, rows out."""
 
 import os
-import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from skface._locks import ProcessLock
 from skface._prefetch import prefetch
 from skface.images import Rows, check_images, is_missing, iter_batches
 from skface.pairs import row_images
@@ -21,7 +21,7 @@ from skface.pairs import row_images
 # A network or session that runs is rebuilt from fitted arrays once per process and estimator. It
 # never sits on the estimator, so that pickles, clones and copies hold data only.
 _LIVE: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-_LIVE_LOCK = threading.RLock()
+_LIVE_LOCK = ProcessLock()
 
 
 def live(estimator: BaseEstimator, token: object, build: Callable[[], Any]) -> Any:

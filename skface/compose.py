@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skface._callbacks import fit_task
 from skface._frozen import FittedOnce, fit_sources, notes_shapes, steps
 from skface._prefetch import prefetch
+from skface._validation import check_option
 from skface.align import FaceAligner
 from skface.base import RowTransformer
 from skface.cache import as_cache
@@ -23,7 +24,7 @@ from skface.images import ImageError, Rows, check_images, iter_batches, vector_r
 from skface.onnx import OnnxEmbedder
 from skface.pairs import check_same, identities_from_pairs, row_images
 from skface.verification import PairVerifier
-from skface.weights import fetch_weights, weights_info
+from skface.weights import fetch_weights, list_weights, weights_info
 
 _OWN_WEIGHTS = "skface-mini"
 
@@ -343,9 +344,8 @@ def make_face_verifier(
             f"far={far!r} goes with criterion='far', but criterion={criterion!r}: set "
             "criterion='far', or leave far out."
         )
-    entry = weights_info(weights)
-    if entry.kind != "embedder":
-        raise ValueError(f"weights={weights!r} are a {entry.kind}, not an embedder.")
+    embedders = [name for name in list_weights() if weights_info(name).kind == "embedder"]
+    entry = weights_info(check_option(weights, "weights", embedders))
     embedder = OnnxEmbedder(weights) if entry.backbone is None else FaceNetEmbedder(weights=weights)
     steps = [FaceAligner(weights, detector=detector, on_failure=on_failure), embedder]
     if cache is not None:
@@ -417,7 +417,7 @@ def load_face_verifier(
     *_, stored = fetch_weights(_OWN_WEIGHTS)
     with np.load(stored) as held_out:
         pairs = _pairs_with_cosines(held_out["scores"], embedder.embedding_dim_)
-        verifier.fit(pairs, held_out["same"])
+        verifier.fit(pairs, held_out["same"].astype(int))
     return pipeline
 
 

@@ -20,7 +20,7 @@ from sklearn.utils.validation import column_or_1d
 from skface._blending import blend
 from skface._cartoon import draw_faces
 from skface._validation import check_finite, check_option, encode_labels, name_some
-from skface.images import Rows, check_images, formats, to_bytes
+from skface.images import Rows, check_images, formats, iter_batches, to_bytes
 
 # Index file of each subset of LFW, under the names that sklearn.datasets.fetch_lfw_pairs gives it.
 _LFW_INDEX = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds": "pairs.txt"}
@@ -361,7 +361,8 @@ def _pixels_of_one_size(rows: Rows) -> np.ndarray:
     """Decode faces, (n, H, W, 3) of uint8."""
     if rows.arity != 1:
         raise ValueError("X holds pairs; blends are made of faces: pass each face once.")
-    faces = [rows.images[i] for i in range(rows.n_rows)]
+    batches = iter_batches(rows.images, range(rows.n_rows), rows.n_rows)
+    faces = [face for _, batch in batches for face in batch]
     odd = [i for i, face in enumerate(faces) if face.shape != faces[0].shape]
     if odd:
         raise ValueError(

@@ -122,7 +122,8 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         installed, once a process has embedded a thousand faces, and "openvino" after eight.
         Vectors differ by rounding only; if they do not, torch is used with a warning.
     batch_size : int, default=64
-        Faces embedded at a time. It bounds memory and changes no result.
+        Faces embedded at a time. It bounds memory, and changes results by
+        rounding only.
     flip : bool, default=False
         Whether to average the embeddings of each face and its mirror image.
     device : str, default="auto"
@@ -397,7 +398,8 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
         installed, once a process has embedded a thousand faces, and "openvino" after eight.
         Vectors differ by rounding only; if they do not, torch is used with a warning.
     batch_size : int, default=64
-        Faces embedded at a time. It bounds memory and changes no result.
+        Faces embedded at a time. It bounds memory, and changes results by
+        rounding only.
     flip : bool, default=False
         Whether to average the embeddings of each face and its mirror image.
     device : str, default="auto"

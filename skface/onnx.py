@@ -41,7 +41,8 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of one image, needed for flattened rows only.
     batch_size : int, default=64
-        Faces embedded at a time. It bounds memory and changes no result.
+        Faces embedded at a time. It bounds memory, and changes results by
+        rounding only.
     flip : bool, default=False
         Whether to average the embeddings of each face and its mirror image.
 

@@ -95,7 +95,8 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
         installed, once a process has embedded a thousand faces, and "openvino" after eight.
         Vectors differ by rounding only; if they do not, torch is used with a warning.
     batch_size : int, default=64
-        Faces embedded at a time. It bounds memory and changes no result.
+        Faces embedded at a time. It bounds memory, and changes results by
+        rounding only.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps", or "auto" for the best there is.
     random_state : int, RandomState instance or None, default=None

@@ -438,7 +438,7 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             if n_impostor < 3 / self.far:
                 warnings.warn(
                     f"far={self.far:g} rests on {n_impostor:g} pairs of different people. With "
-                    f"fewer than {int(np.ceil(3 / self.far))} even a threshold without any false "
+                    f"fewer than {np.ceil(3 / self.far):.0f} even a threshold without any false "
                     "match does not show, at 95 % confidence, that the rate is that small.",
                     FewImpostorsWarning,
                     stacklevel=3 + FRAMES,

@@ -343,7 +343,7 @@ def fetch_weights(
     entry = weights_info(name)
     files = entry.files
     if sha256 is not None:
-        files = tuple(_with_hash(entry, file, sha256) for file in files)
+        files = _with_hash(entry, sha256)
     unverifiable = [file for file in files if file.sha256 is None]
     if unverifiable:
         file = unverifiable[0]
@@ -493,17 +493,19 @@ def _is_offline() -> bool:
     return os.environ.get("SKFACE_OFFLINE", "") not in ("", "0")
 
 
-def _with_hash(entry: WeightsEntry, file: WeightsFile, sha256: str) -> WeightsFile:
-    """Complete a file by the hash that the user gives; never replace a known one."""
+def _with_hash(entry: WeightsEntry, sha256: str) -> tuple[WeightsFile, ...]:
+    """Complete files by the hash that the user gives; never replace a known one."""
     sha256 = sha256.lower()
     if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise ValueError(f"sha256={sha256!r} is no SHA-256: 64 hexadecimal digits are.")
-    if file.sha256 not in (None, sha256):
+    known = {file.filename: file.sha256 for file in entry.files}
+    if not {None, sha256} & set(known.values()):
+        hashes = ", ".join(f"{found} for {filename}" for filename, found in known.items())
         raise ValueError(
-            f"sha256={sha256!r} contradicts the registry, which knows {file.sha256} for "
-            f"{file.filename} of {entry.name!r}; leave sha256 out."
+            f"sha256={sha256!r} contradicts the registry, which knows {hashes} of "
+            f"{entry.name!r}; leave sha256 out."
         )
-    return replace(file, sha256=sha256)
+    return tuple(replace(file, sha256=file.sha256 or sha256) for file in entry.files)
 
 
 def _problem(path: Path, file: WeightsFile) -> str | None:

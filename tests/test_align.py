@@ -532,6 +532,13 @@ def test_a_broken_file_of_yunet_is_an_error_of_auto(content, place, no_yunet, mo
         FaceAligner().fit([PHOTO])
 
 
+def test_auto_without_a_detector_asks_for_a_sound_installation(no_yunet, monkeypatch, tmp_path):
+    monkeypatch.setattr("skface.weights.__file__", str(tmp_path / "weights.py"))
+    with pytest.raises(WeightsError, match="install skface again") as error:
+        FaceAligner().fit([PHOTO])
+    assert "YuNet" not in str(error.value)
+
+
 def test_auto_never_downloads_and_yunet_means_yunet(no_yunet, monkeypatch):
     monkeypatch.delenv("SKFACE_OFFLINE")
     monkeypatch.setattr(pooch, "HTTPDownloader", None)
@@ -826,6 +833,8 @@ def test_unfitted_aligners_are_refused(method):
         ({"face_policy": "smallest"}, "face_policy='smallest'.*'centre'"),
         ({"on_failure": "ignore"}, "on_failure='ignore'.*'nan'"),
         ({"min_score": 1.5}, "min_score == 1.5"),
+        ({"min_score": float("nan")}, "min_score=nan"),
+        ({"min_score": True}, "min_score=True"),
         ({"detection_size": 8}, "detection_size == 8"),
         ({"detector": "retina"}, "detector='retina'.*yunet"),
         ({"detector": None}, "detector=None.*yunet"),

@@ -151,6 +151,12 @@ def test_targets_of_another_length_are_refused(faces):
         PerFace(PCA(2)).fit(faces.data, faces.target[:5])
 
 
+def test_make_face_verifier_names_the_embedders_that_there_are():
+    with pytest.raises(ValueError, match="weights='nope'.*'skface-mini'") as error:
+        make_face_verifier("nope")
+    assert "yunet" not in str(error.value)
+
+
 @pytest.mark.parametrize("weights", ["skface-mini", "vggface2"])
 def test_make_face_verifier_matches_crop_and_weights(weights):
     pipe = make_face_verifier(weights, criterion="far", far=1e-2, on_failure="nan")

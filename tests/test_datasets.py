@@ -19,6 +19,7 @@ from skface import (
     make_faces,
     make_pairs,
 )
+from skface.images import ImageError
 
 
 def test_same_seed_draws_the_same_faces():
@@ -296,6 +297,14 @@ def test_blends_refuse_what_makes_no_people(few, change, message):
     arguments = {"X": few.data, "y": few.target} | change
     with pytest.raises(ValueError, match=message):
         blend_people(**arguments)
+
+
+def test_blends_name_every_file_that_cannot_be_read(few, tmp_path):
+    paths = [tmp_path / f"{i}.jpg" for i in range(2)]
+    for path in paths:
+        path.write_text("no photo")
+    with pytest.raises(ImageError, match="2 of 3 images.*0.jpg.*1.jpg"):
+        blend_people([few.data[0], *paths], [0, 1, 2])
 
 
 def test_blends_refuse_pairs_sizes_and_missing_faces(few):

@@ -18,6 +18,7 @@ LAYERS = (
         "_blending",
         "_callbacks",
         "_cartoon",
+        "_locks",
         "_prefetch",
         "_report",
         "_runtimes",
@@ -57,6 +58,11 @@ def test_import_skface_is_light():
 )
 def test_no_torch_where_no_network_runs(module):
     assert "torch" not in _loaded_by(f"import skface.{module}")
+
+
+def test_imports_raise_no_warning_of_their_own():
+    code = "import torch, warnings; warnings.simplefilter('error'); import skface.compose"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
 
 
 def test_matplotlib_is_loaded_by_drawing_only():

@@ -149,6 +149,8 @@ def test_too_few_impostors_for_the_far_are_counted_in_a_warning():
     X, y = scored()
     with pytest.warns(FewImpostorsWarning, match=rf"far=0.001 rests on {np.sum(y == 0)} .* 3000"):
         PairVerifier(criterion="far", far=1e-3).fit(X, y)
+    with pytest.warns(FewImpostorsWarning, match="fewer than inf"):
+        PairVerifier(criterion="far", far=1e-310).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         PairVerifier(criterion="far", far=0.1).fit(X, y)

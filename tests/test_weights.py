@@ -369,6 +369,9 @@ def test_a_given_hash_may_repeat_a_known_one_but_not_replace_it(site, cache):
     assert fetch_weights("toy", sha256=HASHES["toy.pt"]) == (cache / "toy.pt",)
     with pytest.raises(ValueError, match=f"{UNKNOWN}.*contradicts.*{HASHES['toy.pt']}"):
         fetch_weights("toy", sha256=UNKNOWN)
+    put(cache, "twin.xml", "twin.bin")
+    for name in ("twin.xml", "twin.bin"):
+        assert len(fetch_weights("twin", sha256=HASHES[name])) == 2
 
 
 @pytest.mark.parametrize("sha256", ["", "abc", "g" * 64, "0" * 63, "md5:" + "0" * 60])

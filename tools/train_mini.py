@@ -111,13 +111,15 @@ class Student:
 
     def train(self, faces: torch.Tensor, teacher, curve: "Curve") -> None:
         """Go through the faces until the time is over."""
+        if len(faces) < BATCH:
+            raise SystemExit(f"{len(faces)} faces to learn from; a batch takes {BATCH}.")
         compiled, objective = torch.compile(self.network), Imitation()
         budget, looked = 60 * self.args.minutes, self.seconds
         while self.seconds < budget:
             generator = torch.Generator().manual_seed(self.rounds)
             order = torch.randperm(len(faces), generator=generator)
             self.network.train()
-            for chosen in order.split(BATCH)[:-1]:  # the last one is not full
+            for chosen in (batch for batch in order.split(BATCH) if len(batch) == BATCH):
                 start = time.monotonic()
                 rate = self.args.learning_rate * ramp(self.seconds / budget)
                 set_rate(self.optimizers, rate)
@@ -193,7 +195,7 @@ def hold_out(people: np.ndarray, folders: np.ndarray, share: float) -> np.ndarra
     rng, chosen = np.random.default_rng(0), []
     for folder in np.unique(folders):
         known = np.unique(people[folders == folder])
-        chosen.append(rng.choice(known, round(share * len(known)), replace=False))
+        chosen.append(rng.choice(known, max(1, round(share * len(known))), replace=False))
     return np.isin(people, np.concatenate(chosen))
 
 
@@ -300,8 +302,7 @@ def store_scores(out: Path, folder: str, held_out: np.ndarray, n_jobs: int | Non
     few = np.concatenate(few)
     photos.data, photos.target = photos.data[few], photos.target[few]
     faces, people = align(photos, n_jobs, "skface-detector")
-    n_different = int((people[:, None] != people).sum()) // 2
-    pairs = make_pairs(people, n_impostor=min(MOST_PAIRS, n_different), random_state=0)
+    pairs = draw_pairs(people, MOST_PAIRS)
     embedder = FaceNetEmbedder(BACKBONE, out / "skface-mini.safetensors", precision="float32")
     vectors = embedder.fit_transform(faces)
     left, right = vectors[pairs.indices].swapaxes(0, 1)
@@ -317,9 +318,15 @@ def embed(network: torch.nn.Module, faces: np.ndarray) -> np.ndarray:
     return torch.cat([F.normalize(network(to_input(b.float()))) for b in batches]).numpy()
 
 
+def draw_pairs(people: np.ndarray, most: int):
+    """Draw all pairs of the same person, and at most so many of different people."""
+    n_different = int((people[:, None] != people).sum()) // 2
+    return make_pairs(people, n_impostor=min(most, n_different), random_state=0)
+
+
 def eer(embeddings: np.ndarray, people: np.ndarray) -> float:
     """Return the equal error rate over pairs of unit vectors."""
-    pairs = make_pairs(people, n_impostor=50_000, random_state=0)
+    pairs = draw_pairs(people, 50_000)
     left, right = embeddings[pairs.indices].swapaxes(0, 1)
     return equal_error_rate(pairs.target, np.einsum("ij,ij->i", left, right)).rate
 

@@ -3,13 +3,16 @@
 import copy
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.experimental.optimization import fuse
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from skface._locks import ProcessLock
 
 # glibc takes blocks above 32 MiB from the kernel and hands them back after every use, and writing
 # to fresh pages takes longer than the arithmetic (mallopt(3), M_MMAP_THRESHOLD). What convolutions
@@ -17,7 +20,12 @@ from torch.fx.experimental.optimization import fuse
 _MOST_ACTIVATION_BYTES = 24 * 2**20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # torch keeps one record of what is being traced for the whole process
-_ONE_TRACE_AT_A_TIME = threading.Lock()
+_ONE_TRACE_AT_A_TIME = ProcessLock()
+# What a batch normalisation can become part of, if it comes right before.
+_FUSE = {
+    (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
+    (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval,
+}
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:
@@ -74,13 +82,14 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     >>> any(isinstance(part, nn.BatchNorm2d) for part in fold_batch_norm(network).modules())
     False
     """
-    module = copy.deepcopy(module)
+    traced = copy.deepcopy(module)
     try:
         with _ONE_TRACE_AT_A_TIME:
-            graph = _OneThreadTracer().trace(module)
-        folded = fuse(fx.GraphModule(module, graph), inplace=True, no_trace=True)
+            graph = _OneThreadTracer().trace(traced)
+        folded = fx.GraphModule(traced, graph)
+        _fold(folded)
     except Exception:  # a forward pass may do anything, so tracing it may raise anything
-        return module
+        return copy.deepcopy(module)
     # checks of the input, which would disturb other tracers; but not what writes to a tensor
     folded.graph.eliminate_dead_code(lambda node: node.is_impure() or _is_in_place(node))
     folded.recompile()
@@ -261,6 +270,11 @@ class _OneThreadTracer(fx.Tracer):
         super().__init__()
         self._thread = threading.get_ident()
 
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
+        # while it is set, no thread of the process can run what torch.compile made
+        fx._symbolic_trace._is_fx_tracing_flag = False
+        return super().create_args_for_root(*args, **kwargs)
+
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict
     ) -> Any:
@@ -272,6 +286,28 @@ class _OneThreadTracer(fx.Tracer):
         if threading.get_ident() != self._thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+def _fold(network: fx.GraphModule) -> None:
+    """Make each batch normalisation part of the layer before it, if nothing else sees that layer.
+
+    Layers that are called more than once stay as they are.
+    """
+    parts = dict(network.named_modules(remove_duplicate=False))
+    layers = [node for node in network.graph.nodes if node.op == "call_module"]
+    n_calls = Counter(parts[node.target] for node in layers)
+    for node in layers:
+        before = node.args[0] if node.args else None
+        if before not in layers or len(before.users) > 1:
+            continue
+        layer, norm = parts[before.target], parts[node.target]
+        fuse = _FUSE.get((type(layer), type(norm)))
+        if fuse is None or not norm.track_running_stats or n_calls[layer] + n_calls[norm] > 2:
+            continue
+        network.set_submodule(before.target, fuse(layer, norm))
+        node.replace_all_uses_with(before)
+        network.graph.erase_node(node)
+    network.delete_all_unused_submodules()
 
 
 def _is_in_place(node: fx.Node) -> bool:

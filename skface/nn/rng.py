@@ -1,13 +1,14 @@
 """Torch's global random state, borrowed and put back."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from skface._locks import ProcessLock
+
 # The state is one for the whole process: who seeds it must be alone until it is put back.
-_BORROWED = threading.RLock()
+_BORROWED = ProcessLock()
 
 
 @contextmanager
