@@ -309,9 +309,9 @@ def _load_into(module: nn.Module, state: State, origin: Any) -> None:
         )
     tensors = {name: torch.from_numpy(np.array(state[name])) for name in given}
     module.load_state_dict(tensors, strict=False)
-    for name, counter in module.named_buffers():
-        if name not in given:
-            counter.zero_()
+    own = module.state_dict()
+    for name in own.keys() - given.keys():
+        own[name].zero_()
 
 
 def _common_size(rows: Rows, batch_size: int) -> tuple[int, int]:
