@@ -16,12 +16,8 @@ from torch import nn
 from skface._locks import ProcessLock
 from skface._network import Network, State
 from skface._runtimes import InParts, OpenVinoNetwork, is_installed
-from skface.nn.inference import (
-    TorchNetwork,
-    cosine_gaps,
-    fold_batch_norm,
-    to_openvino,
-)
+from skface.nn.folding import fold_batch_norm
+from skface.nn.inference import TorchNetwork, cosine_gaps, to_openvino
 
 RUNTIMES = ("auto", "torch", "openvino")
 # 1 - cosine to the plain network in float32 that a faster way may reach on average; a single face,

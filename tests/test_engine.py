@@ -22,7 +22,8 @@ from skface._engine import Engine, shared_engine
 from skface._network import build_network
 from skface._runtimes import InParts, thread_share
 from skface.nn.backbones import BACKBONES
-from skface.nn.inference import cosine_gaps, fold_batch_norm, resolve_precision
+from skface.nn.folding import fold_batch_norm
+from skface.nn.inference import cosine_gaps, resolve_precision
 from skface.weights import load_state
 
 CPU = torch.device("cpu")

@@ -1,31 +1,18 @@
-"""Running a torch network that is not trained: precision, folding, and batches that fit caches."""
+"""Running a torch network that is not trained: precision, runtimes, and batches that fit caches."""
 
-import copy
-import threading
 import warnings
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch import Tensor, nn
 
-from skface._locks import ProcessLock
+from skface.nn.folding import ONE_TRACE_AT_A_TIME
 
 # glibc takes blocks above 32 MiB from the kernel and hands them back after every use, and writing
 # to fresh pages takes longer than the arithmetic (mallopt(3), M_MMAP_THRESHOLD). What convolutions
 # need besides has to fit too.
 _MOST_ACTIVATION_BYTES = 24 * 2**20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# torch keeps one record of what is being traced for the whole process
-_ONE_TRACE_AT_A_TIME = ProcessLock()
-# What a batch normalisation can become part of, if it comes right before.
-_FUSE = {
-    (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
-    (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval,
-}
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:
@@ -59,41 +46,6 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
     else:
         native = kind == "cpu" and _cpu_multiplies_bfloat16()
     return "bfloat16" if native else "float32"
-
-
-def fold_batch_norm(module: nn.Module) -> nn.Module:
-    """Return a copy whose batch normalisations are part of the convolutions before them.
-
-    Parameters
-    ----------
-    module : nn.Module
-        In evaluation mode.
-
-    Returns
-    -------
-    nn.Module
-        The same function. If `module` cannot be traced it is a plain copy.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from skface.nn.inference import fold_batch_norm
-    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).eval()
-    >>> any(isinstance(part, nn.BatchNorm2d) for part in fold_batch_norm(network).modules())
-    False
-    """
-    traced = copy.deepcopy(module)
-    try:
-        with _ONE_TRACE_AT_A_TIME:
-            graph = _OneThreadTracer().trace(traced)
-        folded = fx.GraphModule(traced, graph)
-        _fold(folded)
-    except Exception:  # a forward pass may do anything, so tracing it may raise anything
-        return copy.deepcopy(module)
-    # checks of the input, which would disturb other tracers; but not what writes to a tensor
-    folded.graph.eliminate_dead_code(lambda node: node.is_impure() or _is_in_place(node))
-    folded.recompile()
-    return folded
 
 
 class TorchNetwork:
@@ -244,7 +196,7 @@ def to_openvino(
     import openvino
 
     with (
-        _ONE_TRACE_AT_A_TIME,
+        ONE_TRACE_AT_A_TIME,
         torch.inference_mode(),
         warnings.catch_warnings(record=True) as caught,
     ):
@@ -257,62 +209,6 @@ def to_openvino(
     if caught and not is_registered:
         raise ValueError(f"it may do something else for other faces: {caught[0].message}")
     return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *input_shape])])
-
-
-class _OneThreadTracer(fx.Tracer):
-    """Traces what one thread does.
-
-    A trace replaces how *every* module of the process is called, so without this a network that
-    another thread trains or runs meanwhile would fail, or end in the graph.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self._thread = threading.get_ident()
-
-    def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
-        # while it is set, no thread of the process can run what torch.compile made
-        fx._symbolic_trace._is_fx_tracing_flag = False
-        return super().create_args_for_root(*args, **kwargs)
-
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict
-    ) -> Any:
-        if threading.get_ident() != self._thread:
-            return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
-
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict) -> Any:
-        if threading.get_ident() != self._thread:
-            return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
-
-
-def _fold(network: fx.GraphModule) -> None:
-    """Make each batch normalisation part of the layer before it, if nothing else sees that layer.
-
-    Layers that are called more than once stay as they are.
-    """
-    parts = dict(network.named_modules(remove_duplicate=False))
-    layers = [node for node in network.graph.nodes if node.op == "call_module"]
-    n_calls = Counter(parts[node.target] for node in layers)
-    for node in layers:
-        before = node.args[0] if node.args else None
-        if before not in layers or len(before.users) > 1:
-            continue
-        layer, norm = parts[before.target], parts[node.target]
-        fuse = _FUSE.get((type(layer), type(norm)))
-        if fuse is None or not norm.track_running_stats or n_calls[layer] + n_calls[norm] > 2:
-            continue
-        network.set_submodule(before.target, fuse(layer, norm))
-        node.replace_all_uses_with(before)
-        network.graph.erase_node(node)
-    network.delete_all_unused_submodules()
-
-
-def _is_in_place(node: fx.Node) -> bool:
-    """Recognise the methods whose names end so by torch's convention."""
-    return node.op == "call_method" and node.target.endswith("_")
 
 
 def _cpu_multiplies_bfloat16() -> bool:
