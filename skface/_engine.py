@@ -16,7 +16,7 @@ from torch import nn
 from skface._locks import ProcessLock
 from skface._network import Network, State
 from skface._runtimes import InParts, OpenVinoNetwork, is_installed
-from skface.nn.folding import fold_batch_norm
+from skface.nn.folding import can_fuse_convolutions, fold_batch_norm, fuse_convolutions
 from skface.nn.inference import TorchNetwork, cosine_gaps, to_openvino
 
 RUNTIMES = ("auto", "torch", "openvino")
@@ -128,14 +128,23 @@ class Engine:
 
     def _torch_ways(self) -> list[Way]:
         is_registered = isinstance(self._network.backbone, str)
+        # a network of others may do what fusing does not stand
+        fuses = is_registered and self._device.type == "cpu" and can_fuse_convolutions()
 
-        def build(precision: str) -> Runner:
-            folded = fold_batch_norm(self._network.module)
-            return self._in_parts(folded, precision, is_registered=is_registered)
+        def build(precision: str, fuses: bool) -> Runner:
+            network = fold_batch_norm(self._network.module)
+            if fuses:
+                network = fuse_convolutions(network, self._network.input_shape)
+            return self._in_parts(network, precision, is_registered=is_registered)
 
         return [
-            Way(f"torch in {precision}", precision, partial(build, precision))
+            Way(
+                f"torch in {precision}{' with fused layers' * is_fused}",
+                precision,
+                partial(build, precision, is_fused),
+            )
             for precision in dict.fromkeys((self._precision, "float32"))
+            for is_fused in dict.fromkeys((fuses, False))
         ]
 
     def _in_parts(

@@ -12,7 +12,7 @@ import joblib
 import numpy as np
 
 # Small enough for the caches, and for idle threads to find work left to take.
-_OPENVINO_BATCH = 16
+_OPENVINO_BATCH = 8
 
 
 def is_installed(runtime: str) -> bool:

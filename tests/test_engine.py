@@ -3,6 +3,7 @@
 import copy
 import threading
 import warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_all_start_methods, get_context
 
@@ -22,7 +23,12 @@ from skface._engine import Engine, shared_engine
 from skface._network import build_network
 from skface._runtimes import InParts, thread_share
 from skface.nn.backbones import BACKBONES
-from skface.nn.folding import fold_batch_norm
+from skface.nn.folding import (
+    FusedConv2d,
+    can_fuse_convolutions,
+    fold_batch_norm,
+    fuse_convolutions,
+)
 from skface.nn.inference import cosine_gaps, resolve_precision
 from skface.weights import load_state
 
@@ -125,6 +131,76 @@ def test_folding_takes_a_linear_layer_too():
     torch.testing.assert_close(folded(faces), module(faces))
 
 
+needs_fusion = pytest.mark.skipif(
+    not can_fuse_convolutions(), reason="convolutions are fused by oneDNN on x86"
+)
+
+
+@needs_fusion
+@pytest.mark.parametrize("backbone", IMAGE_BACKBONES)
+def test_fusing_takes_every_convolution(backbone):
+    network = lively_network(backbone)
+    fused = fuse_convolutions(fold_batch_norm(network.module), network.input_shape)
+    kinds = [type(part) for part in fused.modules()]
+    n_convolutions = sum(isinstance(part, nn.Conv2d) for part in network.module.modules())
+    assert kinds.count(FusedConv2d) == n_convolutions
+    assert not {nn.Conv2d, nn.ReLU} & set(kinds)
+    for n_faces in (1, 2, 5):
+        images = torch.randn(
+            n_faces, *network.input_shape, generator=torch.Generator().manual_seed(n_faces)
+        )
+        with torch.inference_mode():
+            torch.testing.assert_close(fused(images), network.module(images), rtol=1e-3, atol=1e-3)
+
+
+@needs_fusion
+def test_residual_blocks_become_their_convolutions():
+    network = lively_network("inception_resnet_v1")
+    fused = fuse_convolutions(fold_batch_norm(network.module), network.input_shape)
+    targets = Counter(str(node.target) for node in fused.graph.nodes)
+    for gone in ("relu", "mul", "add"):
+        assert not any(gone in target for target in targets)
+
+
+class FusesInPart(nn.Module):
+    """What comes after convolutions here is for others too, or not what they can do."""
+
+    def __init__(self, n=4):
+        super().__init__()
+        self.seen, self.added, self.twice, self.doubled, self.scaled, self.reflected = (
+            nn.Conv2d(n if i else 3, n, 3, padding=1, padding_mode="zeros" if i < 5 else "reflect")
+            for i in range(6)
+        )
+        self.bias = nn.Parameter(torch.arange(float(n)).reshape(1, n, 1, 1))
+
+    def forward(self, x):
+        x = self.seen(x)
+        x = torch.relu(x) + x
+        x = self.added(x) + self.bias  # of another shape
+        x = torch.relu(self.twice(torch.relu(self.twice(x))) - 0.1)
+        hidden = self.doubled(x)
+        x = torch.relu(hidden + hidden)
+        x = torch.relu(2 * self.scaled(x) + x)
+        return self.reflected(x).mean((2, 3))
+
+
+@needs_fusion
+def test_fusing_leaves_what_others_see_or_cannot_be_part():
+    torch.manual_seed(0)
+    module = FusesInPart().eval()
+    faces = torch.randn(3, 3, 8, 8)
+    fused = fuse_convolutions(fold_batch_norm(module), (3, 8, 8))
+    names = {name for name, part in fused.named_modules() if isinstance(part, FusedConv2d)}
+    assert names == {"seen", "added", "doubled", "scaled"}
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(faces), module(faces))
+
+
+def test_fusing_leaves_what_cannot_be_traced():
+    module = LooksAtItsFaces()
+    assert fuse_convolutions(module, (3, 32, 32)) is module
+
+
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
 @pytest.mark.parametrize("backbone", ["inception_resnet_v1", "mobilefacenet", "small-resnet"])
 def test_every_way_gives_the_plain_vectors_without_a_warning(backbone, runtime):
@@ -174,8 +250,11 @@ def test_what_gives_other_vectors_is_dropped_with_figures(faces, monkeypatch):
     engine = Engine(network, CPU, "bfloat16", "torch")
     with pytest.warns(UserWarning, match=r"small-resnet.*1 - cosine is \d.*0\.0005") as caught:
         vectors = engine.embed(images, flip=False)
-    named = [str(warning.message) for warning in caught]
-    assert ["torch in bfloat16" in named[0], "torch in float32" in named[1]] == [True, True]
+    tried = ["bfloat16", "float32"]
+    if can_fuse_convolutions():
+        tried = [f"{name}{how}" for name in tried for how in (" with fused layers", "")]
+    for precision, warning in zip(tried, caught, strict=True):
+        assert f"torch in {precision} gives other vectors" in str(warning.message)
     np.testing.assert_allclose(vectors, plainly(network, images), atol=1e-5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

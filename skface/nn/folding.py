@@ -1,12 +1,17 @@
 """Rewriting a network that is not trained any more, so that fewer layers do the same."""
 
 import copy
+import operator
+import platform
 import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from skface._locks import ProcessLock
@@ -53,6 +58,170 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     folded.graph.eliminate_dead_code(lambda node: node.is_impure() or _is_in_place(node))
     folded.recompile()
     return folded
+
+
+def can_fuse_convolutions() -> bool:
+    """Tell whether :func:`fuse_convolutions` does anything here.
+
+    Examples
+    --------
+    >>> from skface.nn.folding import can_fuse_convolutions
+    >>> can_fuse_convolutions() in (True, False)
+    True
+    """
+    # elsewhere oneDNN hands on to other libraries, with which nobody has measured it
+    is_x86 = platform.machine().lower() in {"x86_64", "amd64"}
+    return is_x86 and torch.backends.mkldnn.is_available()
+
+
+def fuse_convolutions(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
+    """Let every convolution scale, add and rectify as it writes its result, on a CPU.
+
+    One pass over memory takes the place of up to four. The weights are laid out for the processor
+    once, where PyTorch does it anew for every batch.
+
+    Parameters
+    ----------
+    network : nn.Module
+        What :func:`fold_batch_norm` returned, which is changed. It must not write to tensors that
+        it uses again; those of :data:`skface.nn.backbones.BACKBONES` do not.
+    input_shape : tuple
+        (3, H, W) of its faces.
+
+    Returns
+    -------
+    nn.Module
+        The same function, for inference only. What could not be traced is returned as it is.
+
+    Notes
+    -----
+    It calls the operators of PyTorch that ``torch.compile`` uses for networks with frozen weights.
+    They are not documented, so what comes out has to be compared with the network as it was.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from skface.nn.folding import fold_batch_norm, fuse_convolutions
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+    >>> fused = fuse_convolutions(fold_batch_norm(network), (3, 16, 16))
+    >>> len(list(fused.children()))
+    1
+    >>> faces = torch.ones(2, 3, 16, 16)
+    >>> with torch.inference_mode():
+    ...     torch.testing.assert_close(fused(faces), network(faces))
+    """
+    if not isinstance(network, fx.GraphModule):
+        return network
+    parts = dict(network.named_modules(remove_duplicate=False))
+    with torch.inference_mode():
+        ShapeProp(network).propagate(torch.zeros(2, *input_shape))
+    layers = [node for node in network.graph.nodes if node.op == "call_module"]
+    n_calls = Counter(parts[node.target] for node in layers)
+    for node in layers:
+        layer = parts[node.target]
+        is_plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros"
+        if is_plain and not isinstance(layer.padding, str) and n_calls[layer] == 1:
+            _fuse_what_follows(network, node, parts)
+    network.delete_all_unused_submodules()
+    network.recompile()
+    return network
+
+
+def _fuse_what_follows(network: fx.GraphModule, node: fx.Node, parts: dict[str, nn.Module]) -> None:
+    """Make the layers behind a convolution, as far as nothing else sees its result, part of it."""
+    last, scale, added, rectifies = node, 1.0, None, False
+    follower = _only_user(last)
+    if (factor := _factor(follower, last)) is not None:
+        last, scale = follower, factor
+        follower = _only_user(last)
+    if (addend := _addend(follower, last)) is not None:
+        last, added = follower, addend
+        follower = _only_user(last)
+    if follower is not None and _rectifies(follower, parts):
+        last, rectifies = follower, True
+    shape = node.args[0].meta["tensor_meta"].shape
+    layer = FusedConv2d(parts[node.target], scale, rectifies=rectifies, input_shape=shape)
+    network.set_submodule(node.target, layer)
+    with network.graph.inserting_before(last):
+        inputs = (node.args[0],) if added is None else (node.args[0], added)
+        fused = network.graph.call_module(node.target, inputs)
+    fused.meta = last.meta
+    last.replace_all_uses_with(fused)
+    while last is not node:
+        before = next(n for n in last.all_input_nodes if n is not added)
+        network.graph.erase_node(last)
+        last = before
+    network.graph.erase_node(node)
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _factor(node: fx.Node | None, scaled: fx.Node) -> float | None:
+    """Return the number with which `node` multiplies, or None if it does not."""
+    if node is None or node.target not in (operator.mul, torch.mul):
+        return None
+    factors = [arg for arg in node.args if arg is not scaled]
+    return factors[0] if len(factors) == 1 and isinstance(factors[0], int | float) else None
+
+
+def _addend(node: fx.Node | None, scaled: fx.Node) -> fx.Node | None:
+    """Return what `node` adds, if it is a tensor of the same shape."""
+    if node is None or node.target not in (operator.add, torch.add) or node.kwargs:
+        return None
+    others = [arg for arg in node.args if arg is not scaled]
+    if len(others) != 1 or not isinstance(others[0], fx.Node):
+        return None
+    shapes = [getattr(n.meta.get("tensor_meta"), "shape", None) for n in (others[0], scaled)]
+    return others[0] if shapes[0] == shapes[1] else None
+
+
+def _rectifies(node: fx.Node, parts: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return type(parts[node.target]) is nn.ReLU
+    return node.target in (F.relu, torch.relu)
+
+
+class FusedConv2d(nn.Module):
+    """A convolution that may add another tensor to its result, and rectify it.
+
+    Parameters
+    ----------
+    conv : nn.Conv2d
+        With zeros around its input.
+    scale : float
+        Factor of its result.
+    rectifies : bool
+        Whether negative results, after the addition, become zero.
+    input_shape : tuple of int (n, C, H, W)
+        What to expect; other numbers of faces than n may come too.
+    """
+
+    def __init__(self, conv: nn.Conv2d, scale: float, *, rectifies: bool, input_shape: tuple):
+        super().__init__()
+        self.weight = nn.Parameter(conv.weight.detach() * scale, requires_grad=False)
+        bias = None if conv.bias is None else conv.bias.detach() * scale
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        self._geometry = conv.padding, conv.stride, conv.dilation, conv.groups
+        self._rectifies = rectifies
+        self._input_shape = input_shape
+        self._laid_out: Tensor | None = None  # by the first call, when the precision is settled
+
+    def forward(self, faces: Tensor, added: Tensor | None = None) -> Tensor:
+        """Convolve, add if there is something to add, and rectify."""
+        if self._laid_out is None:
+            self._laid_out = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight, *self._geometry, self._input_shape
+            )
+            self.weight = None
+        convolve = torch.ops.mkldnn._convolution_pointwise
+        layer = self._laid_out, self.bias, *self._geometry
+        if added is None:
+            return convolve(faces, *layer, "relu" if self._rectifies else "none", [], None)
+        rectify = "relu" if self._rectifies else None
+        return convolve.binary(faces, added, *layer, "add", 1.0, rectify, [], None)
 
 
 class _OneThreadTracer(fx.Tracer):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skface.nn.folding import ONE_TRACE_AT_A_TIME
+from skface.nn.folding import ONE_TRACE_AT_A_TIME, FusedConv2d
 
 # glibc takes blocks above 32 MiB from the kernel and hands them back after every use, and writing
 # to fresh pages takes longer than the arithmetic (mallopt(3), M_MMAP_THRESHOLD). What convolutions
@@ -79,7 +79,8 @@ class TorchNetwork:
         self._copies = not is_registered
         self._input_dtype = torch.float32 if is_registered else dtype
         if is_registered:
-            first = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
+            convolutions = (nn.Conv2d, FusedConv2d)
+            first = next(part for part in module.modules() if isinstance(part, convolutions))
             first.register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
             layers = [part for part in module.modules() if not [*part.children()]]
             for layer in layers:
