@@ -149,7 +149,7 @@ def collect_faces(rows: Rows, y: Any, *, want_pairs: bool, want_identities: bool
             pairs = np.column_stack([left, right, same])
         if want_identities:
             identities = identities_from_pairs(left, right, same, len(places))
-    found = np.array([not rows.images.is_missing(i) for i in places])
+    found = rows.images.found(places)
     return TrainingSet(rows, places, identities, pairs, classes).keep(found)
 
 
@@ -174,7 +174,7 @@ def collect_unlabelled(rows: Rows, targets: Any = None) -> TrainingSet:
         If `targets` are no embeddings, one for each face.
     """
     places, _ = row_images(rows)
-    found = np.array([not rows.images.is_missing(i) for i in places])
+    found = rows.images.found(places)
     if targets is not None:
         targets = _check_targets(targets, rows, found)
     faces = TrainingSet(rows, places, None, None, np.array([0, 1]), targets).keep(found)

@@ -1,12 +1,14 @@
 """PerFace, which applies any transformer to faces of pairs, and whole pipelines."""
 
+import uuid
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import check_scalar, get_tags
 from sklearn.utils.metaestimators import available_if
@@ -14,19 +16,48 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skface._callbacks import fit_task
 from skface._frozen import FittedOnce, fit_sources, notes_shapes, steps
+from skface._locks import ProcessLock
 from skface._prefetch import prefetch
 from skface._validation import check_option
 from skface.align import FaceAligner
 from skface.base import RowTransformer
 from skface.cache import as_cache
 from skface.embedding import FaceNetEmbedder
-from skface.images import ImageError, Rows, check_images, iter_batches, vector_rows
+from skface.images import ImageError, Rows, SeenRows, check_images, iter_batches, vector_rows
 from skface.onnx import OnnxEmbedder
 from skface.pairs import check_same, identities_from_pairs, row_images
 from skface.verification import PairVerifier
 from skface.weights import fetch_weights, list_weights, weights_info
 
 _OWN_WEIGHTS = "skface-mini"
+# What fits that are part of others have seen, by the outermost of them; that of the last two.
+_SEEN: OrderedDict[uuid.UUID, SeenRows] = OrderedDict()
+_SEEN_LOCK = ProcessLock()
+_N_SEEN = 2
+
+
+def seen_in(task: CallbackContext) -> SeenRows | None:
+    """Return what was seen of photos since the outermost fit began that a fit is part of.
+
+    Parameters
+    ----------
+    task : sklearn.callback.CallbackContext
+        The fit.
+
+    Returns
+    -------
+    SeenRows or None
+        Of this process, or None for a fit that is no part of another. In a search, whose fits are
+        to be compared, photos count as unchanged.
+    """
+    if task.parent is None:
+        return None
+    with _SEEN_LOCK:
+        seen = _SEEN.setdefault(task.root_uuid, SeenRows())
+        _SEEN.move_to_end(task.root_uuid)
+        while len(_SEEN) > _N_SEEN:
+            _SEEN.popitem(last=False)
+    return seen
 
 
 def _takes_images(transformer) -> bool:
@@ -66,7 +97,8 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         A folder where values are kept, so that no photo is computed twice by transformers with
         equal state: in other folds, other processes, or another day. An
         :class:`skface.EmbeddingCache` bounds it, and tells what it holds. Each batch is stored
-        before the next is computed. Values of photos without a face (all NaN) are not kept.
+        before the next is computed. Values of photos without a face (all NaN) are not kept. Every
+        call asks whether a file has changed; only the fits of one search ask once for them all.
 
     Attributes
     ----------
@@ -118,26 +150,27 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         With a cache, a transformer that learns nothing from faces is fitted once per process: later
         ones with equal parameters, and unchanged files of weights, share what the first has read.
         """
-        self._fit(X, y, self._check_rows(X))
+        self._fit(X, y)
         return self
 
     def _fit_transform(self, X, y):
-        rows = self._check_rows(X)  # once, for that looks at every file
-        self._fit(X, y, rows)
+        rows = self._fit(X, y)  # checked once, for that looks at every file
         return self._regrouped_values(X, rows)
 
     @with_callbacks
-    def _fit(self, X, y, rows: Rows) -> None:
+    def _fit(self, X, y) -> Rows:
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         sources = fit_sources(self.transformer)
-        once = None
-        if as_cache(self.cache) is not None and sources is not None:
-            once = self._fitted_once(sources, rows)
+        caches = as_cache(self.cache) is not None
         with fit_task(self, X, y, max_subtasks=1) as task:
+            rows = self._check_rows(X, seen_in(task) if caches else None)
+            once = None
+            if caches and sources is not None:
+                once = self._fitted_once(sources, rows)
             recalled = None if once is None else once.recall()
             if recalled is not None:
                 self.transformer_, self.output_shape_ = recalled
-                return
+                return rows
             # what learns nothing from faces needs but one
             chosen, targets = self._choose_to_fit(rows, y, None if sources is None else 1)
             faces = self._faces(rows, chosen)
@@ -151,6 +184,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             self.output_shape_ = first.shape[1:]
             if once is not None:
                 once.keep(self.transformer_, self.output_shape_)
+            return rows
 
     @available_if(_names_its_features)
     def get_feature_names_out(self, input_features=None):
@@ -187,14 +221,14 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         """
         chosen, inverse = row_images(rows)
         targets = self._targets(rows, y, chosen, inverse)
-        found = np.flatnonzero(_found(rows, chosen))[:n_most]
+        found = np.flatnonzero(rows.images.found(chosen))[:n_most]
         if not len(found):
             raise ValueError("X holds missing faces (NaN) only: there is nothing to fit to.")
         return chosen[found], None if targets is None else targets[found]
 
     def _transform_rows(self, rows):
         chosen, inverse = row_images(rows)
-        is_found = _found(rows, chosen)
+        is_found = rows.images.found(chosen)
         found = chosen[is_found]
         batches = np.split(found, range(self.batch_size, len(found), self.batch_size))
         cache = as_cache(self.cache)
@@ -243,7 +277,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             )
         return values
 
-    def _check_rows(self, X) -> Rows:
+    def _check_rows(self, X, seen: SeenRows | None = None) -> Rows:
         if not _takes_images(self.transformer) and getattr(X, "ndim", 0) in (2, 3):
             array = np.asarray(X)
             is_pairs = array.ndim == 3 and array.shape[1] == 2
@@ -251,7 +285,9 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 return vector_rows(array)
         first = next(steps(self.transformer))
         marks_missing = isinstance(first, FaceAligner) and first.on_failure == "nan"
-        return check_images(X, image_shape=self.image_shape, check_files=not marks_missing)
+        return check_images(
+            X, image_shape=self.image_shape, check_files=not marks_missing, seen=seen
+        )
 
     def _faces(self, rows: Rows, indices: np.ndarray):
         """Return faces in the form that the transformer takes."""
@@ -281,11 +317,6 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         tags = super().__sklearn_tags__()
         tags.target_tags.required = _needs_targets(self.transformer)
         return tags
-
-
-def _found(rows: Rows, chosen: np.ndarray) -> np.ndarray:
-    """Mark the images that are not known to be missing."""
-    return np.array([not rows.images.is_missing(i) for i in chosen])
 
 
 def make_face_verifier(

@@ -31,6 +31,9 @@ _FLOAT_SLACK = 1e-6
 # Rows whose pixels are checked at a time: bounds the memory of the check, not its result.
 _CHECK_BYTES = 64 * 2**20
 
+# Images of rows that are kept to be recognised, over all rows: some 100 bytes each.
+_MOST_SEEN = 2**20
+
 # Pillow goes by content, not by name, and would start Ghostscript for an EPS that is named .jpg.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
@@ -213,6 +216,10 @@ class ImageSequence(Sequence, ABC):
     def is_missing(self, i: int) -> bool:
         """Tell, without decoding, whether image `i` is all NaN: a face that was not found."""
 
+    def found(self, indices: np.ndarray) -> np.ndarray:
+        """Mark those of these images that are not known to be missing."""
+        return np.array([not self.is_missing(i) for i in indices.tolist()], dtype=bool)
+
     @abstractmethod
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return these images, not decoded, in a form that :func:`check_images` accepts."""
@@ -330,6 +337,11 @@ class _ItemImages(ImageSequence):
         item = self._items[i]
         return isinstance(item, np.ndarray) and is_missing(item)
 
+    def found(self, indices):
+        if _are_paths(self._items):
+            return np.ones(len(indices), dtype=bool)
+        return super().found(indices)
+
     def take(self, indices):
         # filled one by one: numpy would unpack a list of arrays of one shape
         taken = np.empty(len(indices), dtype=object)
@@ -402,8 +414,57 @@ class Rows:
         return values if self.arity == 1 else values.reshape(self.n_rows, 2, *values.shape[1:])
 
 
+class SeenRows:
+    """Rows of paths that were checked, to be taken as they were then.
+
+    A search fits and scores on the same photos again and again, and asking a file system whether
+    thousands of them have changed takes longer than looking their embeddings up.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: dict[str, Stamp] = {}
+        self._rows: dict[tuple, Rows] = {}
+        self._n_images_left = _MOST_SEEN
+
+    def rows(self, paths: list[str], arity: int, check_files: bool) -> Rows:
+        """Return what these rows were, or check them.
+
+        Parameters
+        ----------
+        paths : list of str
+            ``n_rows * arity`` of them.
+        arity : {1, 2}
+            As of :class:`Rows`.
+        check_files : bool
+            As of :func:`check_images`.
+
+        Returns
+        -------
+        Rows
+            The same object for equal paths.
+
+        Raises
+        ------
+        FileNotFoundError
+            If `check_files` is True and files do not exist, or did not.
+        """
+        key = arity, check_files, tuple(paths)
+        rows = self._rows.get(key)
+        if rows is None:
+            stamps = _check_files(paths, check_files, self._stamps)
+            rows = Rows(_ItemImages(paths, arity, stamps), arity)
+            self._n_images_left -= len(paths)
+            if self._n_images_left >= 0:
+                self._rows[key] = rows
+        return rows
+
+
 def check_images(
-    X: Any, *, image_shape: tuple[int, ...] | None = None, check_files: bool = True
+    X: Any,
+    *,
+    image_shape: tuple[int, ...] | None = None,
+    check_files: bool = True,
+    seen: "SeenRows | None" = None,
 ) -> Rows:
     """Decide what the rows of `X` are, and refuse what is ambiguous or out of range.
 
@@ -417,6 +478,8 @@ def check_images(
         Shape of one image, needed for flattened rows only.
     check_files : bool, default=True
         Whether missing files are an error now (all of them named) or when they are read.
+    seen : SeenRows, default=None
+        What was checked before. Files that are in it are not looked at again; others are added.
 
     Returns
     -------
@@ -456,8 +519,10 @@ def check_images(
         _check_pixel_range(array, lambda i: _row_name(i, arity), arity)
         return Rows(_ArrayImages(array, arity), arity)
     items, arity = X
+    if seen is not None and _are_paths(items):
+        return seen.rows(items, arity, check_files)
     _check_items(items, arity)
-    return Rows(_ItemImages(items, arity, _check_files(items, check_files)), arity)
+    return Rows(_ItemImages(items, arity, _check_files(items, check_files, {})), arity)
 
 
 def vector_rows(X: np.ndarray) -> Rows:
@@ -662,17 +727,26 @@ def _check_items(items: list, arity: int) -> None:
             _check_pixel_range(item[None], lambda _, i=i: _row_name(i, arity))
 
 
-def _check_files(items: list, must_exist: bool) -> dict[str, Stamp]:
-    """Return the stamps of files, each looked at once; name all that are missing but must not."""
+def _are_paths(items: list) -> bool:
+    """Tell whether all items are strings, as they are by the thousand in a search."""
+    return set(map(type, items)) == {str}
+
+
+def _check_files(items: list, must_exist: bool, known: dict[str, Stamp]) -> dict[str, Stamp]:
+    """Return the stamps of files, each looked at once; name all that are missing but must not.
+
+    Files that are in `known` are not looked at; others are added.
+    """
     stamps, missing = {}, []
-    if set(map(type, items)) != {str}:
+    if not _are_paths(items):
         items = [os.fspath(item) for item in items if _is_path(item)]
     for path in dict.fromkeys(items):
-        stamp = look_at(path)
+        stamp = known.get(path) or look_at(path)
         if stamp is None:
             missing.append(path)
         else:
             stamps[path] = stamp
+    known |= stamps
     if missing and must_exist:
         raise FileNotFoundError(
             f"{len(missing)} of {len(missing) + len(stamps)} image files do not exist, or are no "

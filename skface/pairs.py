@@ -1,5 +1,6 @@
 """Distinct faces of pairs and back, identities from pairs, pairs from identities."""
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from sklearn.utils.random import sample_without_replacement
 
 from skface._validation import encode_labels, name_some
 from skface.images import ImageSequence, Rows
+
+# Found once for each sequence, which rows of a search are asked for again and again.
+_DISTINCT: weakref.WeakKeyDictionary[ImageSequence, tuple] = weakref.WeakKeyDictionary()
 
 
 def distinct_images(images: ImageSequence) -> tuple[np.ndarray, np.ndarray]:
@@ -32,10 +36,13 @@ def distinct_images(images: ImageSequence) -> tuple[np.ndarray, np.ndarray]:
     -----
     Faces that an earlier step did not find count as different ones.
     """
-    keys = images.keys()
-    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-    inverse = np.fromiter(map(places.__getitem__, keys), np.intp, len(keys))
-    return np.unique(inverse, return_index=True)[1], inverse
+    distinct = _DISTINCT.get(images)
+    if distinct is None:
+        keys = images.keys()
+        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        inverse = np.fromiter(map(places.__getitem__, keys), np.intp, len(keys))
+        distinct = _DISTINCT[images] = np.unique(inverse, return_index=True)[1], inverse
+    return distinct
 
 
 def row_images(rows: Rows) -> tuple[np.ndarray, np.ndarray]:

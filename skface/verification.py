@@ -203,7 +203,8 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         same = self._encode_labels(y)
 
         self.fusion_ = None
-        used = (weight > 0) & _is_complete(X)
+        complete = _is_complete(X)
+        used = (weight > 0) & complete
         self._check_both_classes(same[used], len(y))
         if X.ndim == 2 and X.shape[1] > _MOST_SCORES:
             warnings.warn(
@@ -215,7 +216,7 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             )
         if X.ndim == 2 and X.shape[1] > 1:
             self.fusion_ = _fit_fusion(X[used], same[used], weight[used])
-        score = self._score(X)
+        score = self._score(X, complete)
         failed = np.isnan(score)  # a callable metric may fail on more rows
         used = (weight > 0) & ~failed
         self._check_both_classes(same[used], len(y))
@@ -244,7 +245,8 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             Larger = more alike; NaN for failures.
         """
         check_is_fitted(self)
-        return self._score(self._check_pairs(X, reset=False))
+        X = self._check_pairs(X, reset=False)
+        return self._score(X, _is_complete(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Compute how far each pair lies above the threshold.
@@ -405,8 +407,8 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                     "are free of NaN and have a positive sample_weight."
                 )
 
-    def _score(self, X: np.ndarray) -> np.ndarray:
-        """Compute similarities of checked pairs, NaN where a row holds NaN."""
+    def _score(self, X: np.ndarray, complete: np.ndarray) -> np.ndarray:
+        """Compute similarities of checked pairs, NaN where a row is not complete."""
         if X.ndim == 2:
             if self.fusion_ is None:
                 return X[:, 0].astype(np.float64)
@@ -414,13 +416,16 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             # equal rows must have equal scores for ties to be seen.
             return (X * self.fusion_.coef).sum(axis=1) + self.fusion_.intercept
         score = np.full(len(X), np.nan)
-        rows = np.flatnonzero(_is_complete(X))
+        rows = np.flatnonzero(complete)
         if callable(self.metric_):
             score[rows] = _call_metric(self.metric_, X if len(rows) == len(X) else X[rows])
             return score
         step = max(1, _BLOCK_VALUES // X.shape[2])
-        for block in (rows[start : start + step] for start in range(0, len(rows), step)):
-            pairs = X[block].astype(np.float64, copy=False)
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step]
+            # a slice is no copy, and most have no failures
+            pairs = X[start : start + step] if len(rows) == len(X) else X[block]
+            pairs = pairs.astype(np.float64, copy=False)
             if self.metric_ == "cosine":
                 score[block] = _cosine(pairs, block)
             else:
@@ -550,18 +555,27 @@ def _is_complete(X: np.ndarray) -> np.ndarray:
 
 def _cosine(pairs: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Compute the cosine of each pair of vectors; `rows` are their numbers for error messages."""
-    longest = np.abs(pairs).max(axis=2)
-    empty = rows[(longest == 0).any(axis=1)]
-    if len(empty):
-        raise ValueError(
-            f"X holds an all-zero embedding in row {name_some(empty)}: it has no direction, so no "
-            "cosine. If it stands for a failure, set it to NaN."
-        )
-    pairs = pairs / longest[:, :, np.newaxis]  # squares can neither overflow nor vanish
-    a, b = pairs[:, 0], pairs[:, 1]
-    dot, aa, bb = (np.einsum("ij,ij->i", u, v) for u, v in ((a, b), (a, a), (b, b)))
+    dot, squares = _products(pairs)
+    # squares, or the product of two, may have overflowed or vanished
+    extreme = ~((squares > 1e-140) & (squares < 1e140)).all(axis=1)
+    if extreme.any():
+        longest = np.abs(pairs[extreme]).max(axis=2)
+        empty = rows[extreme][(longest == 0).any(axis=1)]
+        if len(empty):
+            raise ValueError(
+                f"X holds an all-zero embedding in row {name_some(empty)}: it has no direction, so "
+                "no cosine. If it stands for a failure, set it to NaN."
+            )
+        dot[extreme], squares[extreme] = _products(pairs[extreme] / longest[:, :, np.newaxis])
     # sqrt(aa * bb), not sqrt(aa) * sqrt(bb): exactly 1 for equal vectors.
-    return np.clip(dot / np.sqrt(aa * bb), -1.0, 1.0)
+    return np.clip(dot / np.sqrt(squares[:, 0] * squares[:, 1]), -1.0, 1.0)
+
+
+def _products(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the dot products of pairs of vectors, (n,), and of each with itself, (n, 2)."""
+    with np.errstate(over="ignore", under="ignore"):
+        dot = np.einsum("ij,ij->i", pairs[:, 0], pairs[:, 1])
+        return dot, np.einsum("ijk,ijk->ij", pairs, pairs)
 
 
 def _call_metric(metric: Callable[..., Any], X: np.ndarray) -> np.ndarray:

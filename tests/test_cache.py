@@ -17,6 +17,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pytest
 import torch
@@ -34,6 +35,7 @@ from skface import (
     FaceNetEmbedder,
     PairVerifier,
     PerFace,
+    images,
     make_face_verifier,
     make_faces,
 )
@@ -746,6 +748,57 @@ def test_a_search_computes_every_photo_once(tmp_path):
         plain.fit(pairs, same).cv_results_["mean_test_score"],
         search.cv_results_["mean_test_score"],
     )
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """Which files the file system was asked about, call by call."""
+    looks, look_at = [], images.look_at
+    monkeypatch.setattr(images, "look_at", lambda path: looks.append(path) or look_at(path))
+    return looks
+
+
+def test_fits_of_a_search_look_at_a_photo_once(counting, paths, tmp_path, looks):
+    pairs, same = paths[SLOTS], np.arange(30) % 2
+    pipe = make_pipeline(PerFace(counting, cache=tmp_path / "cache"), PairVerifier())
+    folds = list(KFold(3).split(pairs))
+    grid = {"pairverifier__threshold": [0.9, 0.95, 0.99]}
+    search = GridSearchCV(pipe, grid, cv=folds, refit=False, error_score="raise")
+    plain = clone(search).set_params(estimator__perface__cache=None)
+    expected = plain.fit(pairs, same).cv_results_["mean_test_score"]
+    for rows in (pairs, list(map(tuple, pairs.tolist())), pd.DataFrame(pairs)):
+        looks.clear()
+        search.fit(rows, same)
+        scored = [len(np.unique(pairs[test])) for _, test in folds]
+        assert len(looks) == len(np.unique(pairs)) + 3 * sum(scored)
+        np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected)
+
+
+def test_a_photo_that_changed_after_a_search_is_computed_anew(counting, paths, tmp_path):
+    pairs, same = paths[SLOTS], np.arange(30) % 2
+    pipe = make_pipeline(PerFace(counting, cache=tmp_path / "cache"), PairVerifier())
+    search = GridSearchCV(pipe, {"pairverifier__threshold": [0.9, 0.99]}, cv=KFold(3))
+    search.fit(pairs, same)
+    changed = 255 - FACES.data[SLOTS[0, 0]]
+    PIL.Image.fromarray(changed).save(pairs[0, 0], compress_level=0)
+    SEEN.clear()
+    vectors = search.best_estimator_[0].transform(pairs)
+    assert sum(SEEN) == 1
+    np.testing.assert_allclose(vectors[0, 0], mean_colour(changed[None] / 255)[0])
+    PIL.Image.fromarray(changed // 2).save(pairs[0, 0], compress_level=0)
+    search.fit(pairs, same)
+    vectors = search.best_estimator_[0].transform(pairs)
+    np.testing.assert_allclose(vectors[0, 0], mean_colour((changed // 2)[None] / 255)[0])
+
+
+def test_files_that_a_search_misses_are_all_named(counting, paths, tmp_path):
+    pairs = paths[SLOTS]
+    pairs[[3, 20], 0] = gone = [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
+    pipe = make_pipeline(PerFace(counting, cache=tmp_path / "cache"), PairVerifier())
+    search = GridSearchCV(pipe, {"pairverifier__threshold": [0.9, 0.99]}, error_score="raise")
+    with pytest.raises(FileNotFoundError, match="image files do not exist") as caught:
+        search.fit(pairs, np.arange(30) % 2)
+    assert any(name in str(caught.value) for name in gone)
 
 
 def test_threads_share_the_work(tmp_path):

@@ -82,6 +82,18 @@ def test_same_photo_scores_the_maximum_and_order_is_irrelevant(metric, dtype):
     np.testing.assert_array_equal(verifier.score_pairs(X), one_by_one)
 
 
+@pytest.mark.parametrize("scale", [1e-290, 1e-200, 1e-80, 1e80, 1e150, 1e290])
+def test_cosine_of_vectors_of_any_length(scale):
+    X, y = embedded(dtype=np.float64)
+    verifier = PairVerifier().fit(X, y)
+    expected = verifier.score_pairs(X)
+    X[::3] *= scale
+    X[1::3, 1] *= scale
+    np.testing.assert_allclose(verifier.score_pairs(X), expected, rtol=1e-12)
+    one_by_one = [verifier.score_pairs(X[i : i + 1])[0] for i in range(len(X))]
+    np.testing.assert_array_equal(verifier.score_pairs(X), one_by_one)
+
+
 def test_all_zero_embedding_is_an_error_that_names_the_rows():
     X, y = embedded()
     X[[3, 50], 1] = 0

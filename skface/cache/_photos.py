@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+import weakref
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class PhotoDigests:
     def __init__(self, store: Store):
         self._store = store
         self._known: dict[str, tuple[Stamp, bytes]] = {}
+        # of rows that a search asks for again and again
+        self._last: weakref.WeakKeyDictionary[ImageSequence, tuple] = weakref.WeakKeyDictionary()
 
     def __call__(
         self, images: ImageSequence, indices: np.ndarray
@@ -48,6 +51,14 @@ class PhotoDigests:
         kinds : frozenset of str
             "file", and the types of the pixels that were given as such.
         """
+        last = self._last.get(images)
+        if last is None or not np.array_equal(last[0], indices):
+            last = self._last[images] = indices, self._digest(images, indices)
+        return last[1]
+
+    def _digest(
+        self, images: ImageSequence, indices: np.ndarray
+    ) -> tuple[list[bytes | None], frozenset[str]]:
         stamps = images.stamps
         if not stamps:
             keys = [images.key(i) for i in indices.tolist()]
@@ -99,6 +110,7 @@ class PhotoDigests:
     def clear(self) -> None:
         """Forget all files."""
         self._known.clear()
+        self._last.clear()
 
     def _files(self, paths: list, stamps: dict[str, Stamp]) -> list[bytes | None]:
         """Return digests of the files that have a stamp, and None for all else."""

@@ -185,7 +185,7 @@ class _Photos(NamedTuple):
 def _look_at(rows: Rows) -> _Photos:
     """Decode each distinct photo once, and keep what tells it from others."""
     first, place = distinct_images(rows.images)
-    found = np.array([not rows.images.is_missing(i) for i in first])
+    found = rows.images.found(first)
     number = np.where(found, np.cumsum(found) - 1, -1)
     fingerprints, digests = np.empty((found.sum(), N_BITS // 8), dtype=np.uint8), []
     for _, photos in iter_batches(rows.images, first[found], _BATCH_SIZE):
