@@ -15,7 +15,7 @@ from torch import nn
 
 from skface._locks import ProcessLock
 from skface._network import Network, State
-from skface._runtimes import InParts, OpenVinoNetwork, is_installed
+from skface._runtimes import InParts, OpenVinoNetwork, expected, is_installed
 from skface.nn.folding import can_fuse_convolutions, fold_batch_norm, fuse_convolutions
 from skface.nn.inference import TorchNetwork, cosine_gaps, to_openvino
 
@@ -55,8 +55,8 @@ class Engine:
     precision : {"float32", "bfloat16"}
         Arithmetic inside.
     runtime : {"auto", "torch", "openvino"}
-        What runs it on a CPU; "auto" takes OpenVINO, if it is installed, once there have been
-        enough faces for its conversion to pay.
+        What runs it on a CPU; "auto" takes OpenVINO, if it is installed, once there have been, or
+        are said to come, enough faces for its conversion to pay.
     """
 
     def __init__(self, network: Network, device: torch.device, precision: str, runtime: str):
@@ -92,10 +92,13 @@ class Engine:
     def _run(self, batch: np.ndarray) -> np.ndarray:
         if self._network.preprocessing is None:
             return self._plain(batch)
+        pays = self._n_embedded + expected() >= _CONVERSION_PAYS_AFTER
+        converts_now = self._converts_later and pays
+        if converts_now:
+            self._converts_at_once, self._converts_later = True, False
         if self._fastest is None:
             self._choose(batch)
-        elif self._converts_later and self._n_embedded >= _CONVERSION_PAYS_AFTER:
-            self._converts_at_once, self._converts_later = True, False
+        elif converts_now:
             ways = self._openvino_ways()
             self._fastest = self._first_equal(ways, self._first_faces, self._fastest)
         vectors = (self._fastest or self._plain)(batch)

@@ -5,7 +5,9 @@ import math
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import joblib
@@ -28,6 +30,34 @@ def thread_share() -> int:
     """
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(given) if given.isdigit() and int(given) > 0 else joblib.cpu_count()
+
+
+_EXPECTED: ContextVar[int] = ContextVar("faces that are going to be embedded", default=0)
+
+
+@contextmanager
+def expecting(n_faces: int) -> Iterator[None]:
+    """Say that so many faces are to be embedded in the block, batch by batch.
+
+    Of blocks inside one another, such as that for a batch of many, the largest number counts.
+
+    Examples
+    --------
+    >>> from skface._runtimes import expected, expecting
+    >>> with expecting(5000), expecting(256):
+    ...     expected()
+    5000
+    """
+    token = _EXPECTED.set(max(n_faces, _EXPECTED.get()))
+    try:
+        yield
+    finally:
+        _EXPECTED.reset(token)
+
+
+def expected() -> int:
+    """Return how many faces are to be embedded by the calls that are under way; 0 if none say."""
+    return _EXPECTED.get()
 
 
 class InParts:

@@ -18,6 +18,7 @@ from skface._callbacks import fit_task
 from skface._frozen import FittedOnce, fit_sources, notes_shapes, steps
 from skface._locks import ProcessLock
 from skface._prefetch import prefetch
+from skface._runtimes import expecting
 from skface._validation import check_option
 from skface.align import FaceAligner
 from skface.base import RowTransformer
@@ -235,7 +236,8 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         if not len(found):
             values = np.empty((0, *self.output_shape_), np.float32)
         elif cache is None:
-            values = np.concatenate(list(self._transform_batches(rows, batches)))
+            with expecting(len(found)):
+                values = np.concatenate(list(self._transform_batches(rows, batches)))
         else:
             values = cache.look_up(
                 self.transformer_,

@@ -119,8 +119,8 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
     runtime : {"auto", "torch", "openvino"}, default="auto"
         What runs the network on a CPU to embed faces. OpenVINO is faster (``pip install
         'skface[fast]'``), but has to convert the network, for seconds: "auto" does so, if it is
-        installed, once a process has embedded a thousand faces, and "openvino" after eight.
-        Vectors differ by rounding only; if they do not, torch is used with a warning.
+        installed, once a process has embedded, or been given, a thousand faces, and "openvino"
+        after eight. Vectors differ by rounding only; if they do not, torch is used with a warning.
     batch_size : int, default=64
         Faces embedded at a time. It bounds memory, and changes results by
         rounding only.
@@ -395,8 +395,8 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
     runtime : {"auto", "torch", "openvino"}, default="auto"
         What runs the network on a CPU to embed faces. OpenVINO is faster (``pip install
         'skface[fast]'``), but has to convert the network, for seconds: "auto" does so, if it is
-        installed, once a process has embedded a thousand faces, and "openvino" after eight.
-        Vectors differ by rounding only; if they do not, torch is used with a warning.
+        installed, once a process has embedded, or been given, a thousand faces, and "openvino"
+        after eight. Vectors differ by rounding only; if they do not, torch is used with a warning.
     batch_size : int, default=64
         Faces embedded at a time. It bounds memory, and changes results by
         rounding only.

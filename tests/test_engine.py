@@ -18,7 +18,14 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 import skface._engine as engine_module
-from skface import FaceNetEmbedder, PairVerifier, SiameseVerifier, make_faces, make_pairs
+from skface import (
+    FaceNetEmbedder,
+    PairVerifier,
+    PerFace,
+    SiameseVerifier,
+    make_faces,
+    make_pairs,
+)
 from skface._engine import Engine, shared_engine
 from skface._network import build_network
 from skface._runtimes import InParts, thread_share
@@ -400,6 +407,34 @@ def test_openvino_waits_until_conversion_pays(faces, monkeypatch):
         assert cosine_gaps(results[0], vectors).max() < 1e-9
     Engine(lively_network("small-resnet"), CPU, "float32", "openvino").embed(images, flip=False)
     assert len(converted) == 2
+
+
+@pytest.mark.parametrize("wraps", [None, "cached", "plain"])
+def test_openvino_comes_at_once_if_enough_faces_are_to_come(wraps, faces, monkeypatch, tmp_path):
+    pytest.importorskip("openvino")
+    converted = []  # after how many faces, for each conversion
+    convert = Engine._openvino_ways
+
+    def counting(engine):
+        if ways := convert(engine):
+            converted.append(engine._n_embedded)
+        return ways
+
+    monkeypatch.setattr(Engine, "_openvino_ways", counting)
+    monkeypatch.setattr(engine_module, "_CONVERSION_PAYS_AFTER", 20)
+    seed = {None: 11, "cached": 12, "plain": 13}[wraps]  # engines of equal networks are shared
+    embedder = FaceNetEmbedder(
+        "small-resnet", None, trainable="none", random_state=seed, batch_size=12
+    )
+    if wraps is not None:
+        cache = tmp_path if wraps == "cached" else None
+        embedder = PerFace(embedder, batch_size=12, cache=cache)
+    embedder.fit(faces.data[:1])
+    embedder.transform(faces.data[:12])
+    assert not converted
+    embedder.transform(faces.data)
+    # 24 faces are to come, or, where 12 are in the cache, 12 after as many
+    assert converted == [12 + (wraps is not None)]  # fit of a PerFace looks at what comes out
 
 
 def test_a_late_conversion_is_proven_on_eight_faces_too(faces, monkeypatch):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skface._runtimes import expecting
 from skface.cache._photos import PhotoDigests
 from skface.cache._store import Store, StoreFullError
 
@@ -264,7 +265,7 @@ class _Work:
                 claimed.append(photos)
                 yield np.array([first_at[photo] for photo in photos])
 
-        with _Lease(store, self._owner):
+        with _Lease(store, self._owner), expecting(len(left)):
             while left:
                 for values in self._compute(batches()):
                     photos = claimed.popleft()
