@@ -3,16 +3,21 @@
 import importlib.util
 import math
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any
 
 import joblib
 import numpy as np
 
+from skface._locks import ProcessLock
+
+_IMPORT_LOCK = ProcessLock()
 # Small enough for the caches, and for idle threads to find work left to take.
 _OPENVINO_BATCH = 8
 
@@ -20,6 +25,34 @@ _OPENVINO_BATCH = 8
 def is_installed(runtime: str) -> bool:
     """Tell whether a runtime can be imported, without importing it."""
     return importlib.util.find_spec(runtime) is not None
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO, if nobody has yet, without the package that reports its use to its makers.
+
+    That package sends events of every import and conversion over the network, each from a process
+    that it forks for it. Whoever embeds photos of people expects none of this, and a conversion
+    takes half the time without. OpenVINO runs as well if that package is missing.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> _ = pytest.importorskip("openvino")
+    >>> from skface._runtimes import import_openvino
+    >>> import_openvino().__name__
+    'openvino'
+    """
+    name = "openvino_telemetry"
+    with _IMPORT_LOCK:
+        hides = "openvino" not in sys.modules and name not in sys.modules
+        if hides:
+            sys.modules[name] = None  # which is how Python says that there is no such module
+        try:
+            import openvino
+        finally:
+            if hides:
+                del sys.modules[name]
+    return openvino
 
 
 def thread_share() -> int:
@@ -122,8 +155,7 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, model: Any, precision: str, n_threads: int):
-        import openvino
-
+        openvino = import_openvino()
         element = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}[precision]
         self._compiled = openvino.Core().compile_model(
             model,

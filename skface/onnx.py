@@ -9,7 +9,13 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_scalar
 
 from skface._callbacks import fit_as_one_task
-from skface._runtimes import InParts, OpenVinoNetwork, is_installed, thread_share
+from skface._runtimes import (
+    InParts,
+    OpenVinoNetwork,
+    import_openvino,
+    is_installed,
+    thread_share,
+)
 from skface._validation import check_option
 from skface.base import BaseEmbedder, Preprocessing, live
 from skface.weights import REGISTRY, fetch_weights, locate_weights, weights_info
@@ -260,9 +266,7 @@ class _OnnxRuntimeSession(_Session):
 
 class _OpenVinoSession(_Session):
     def __init__(self, model, data):
-        import openvino
-
-        core = openvino.Core()
+        core = import_openvino().Core()
         network = core.read_model(model.tobytes(), b"" if data is None else data.tobytes())
         shape = network.inputs[0].get_partial_shape()
         self._read_shape([d.get_length() if d.is_static else None for d in shape])

@@ -7,6 +7,11 @@ import platformdirs
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
+from skface._runtimes import import_openvino, is_installed
+
+if is_installed("openvino"):
+    import_openvino()  # before a test does, and nothing is reported to anybody
+
 _BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -1,6 +1,9 @@
 """The inference engine: every way to run a network gives the vectors of the plain one."""
 
 import copy
+import subprocess
+import sys
+import textwrap
 import threading
 import warnings
 from collections import Counter
@@ -533,6 +536,23 @@ def test_equal_weights_for_faces_of_two_sizes_are_two_engines(faces, tmp_path):
 class ReturnsTwo(nn.Module):
     def forward(self, x):
         return x.mean((2, 3)), x
+
+
+def test_openvino_reports_to_nobody():
+    pytest.importorskip("openvino")
+    program = textwrap.dedent(
+        """
+        import sys
+        import numpy as np
+        from skface import FaceNetEmbedder
+
+        faces = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+        FaceNetEmbedder(weights=None, trainable="none", runtime="openvino").fit_transform(faces)
+        assert "openvino" in sys.modules
+        assert "openvino_telemetry" not in sys.modules
+        """
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_networks_of_several_outputs_are_named(faces):

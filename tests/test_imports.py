@@ -14,11 +14,11 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
+    ("_locks",),
     (
         "_blending",
         "_callbacks",
         "_cartoon",
-        "_locks",
         "_prefetch",
         "_report",
         "_runtimes",

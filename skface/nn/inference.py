@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skface._runtimes import import_openvino
 from skface.nn.folding import ONE_TRACE_AT_A_TIME, FusedConv2d
 
 # glibc takes blocks above 32 MiB from the kernel and hands them back after every use, and writing
@@ -194,8 +195,7 @@ def to_openvino(
     ValueError
         If another module branches on its input, of which a trace would keep one way.
     """
-    import openvino
-
+    openvino = import_openvino()
     with (
         ONE_TRACE_AT_A_TIME,
         torch.inference_mode(),

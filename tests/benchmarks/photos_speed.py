@@ -26,7 +26,14 @@ from skface._runtimes import is_installed
 from skface.weights import fetch_weights
 
 WEIGHTS = "face-reidentification-retail-0095"
-
+# What pairs are verified with: the crop, and an embedder. Speed does not depend on weights.
+NETWORKS = {
+    "retail-0095": (WEIGHTS, {"weights": WEIGHTS}),
+    "inception_resnet_v1": (
+        "facenet-160",
+        {"backbone": "inception_resnet_v1", "weights": None, "trainable": "none"},
+    ),
+}
 
 # What is there without anything being said, and what is enough for photos that a face fills.
 DETECTION_SIZES = (640, 320)
@@ -54,11 +61,14 @@ def main() -> None:
             print(f"\n{bound(steps, rates, size, n_cores)}", flush=True)
     if args.n_pairs:
         print(f"\n{args.n_pairs} pairs from paths to decisions, {n_cores} core(s)\n")
-        print("| | seconds | ratio |\n|---|---|---|")
-        seconds = on_cores(n_cores, measure_pairs, args.folder, args.n_pairs, args.n_loop)
-        first = next(iter(seconds.values()))
-        for name, value in seconds.items():
-            print(f"| {name} | {value:,.1f} | {value / first:.1f} |", flush=True)
+        print("| network | | seconds | ratio |\n|---|---|---|---|")
+        for network in NETWORKS:
+            seconds = on_cores(
+                n_cores, measure_pairs, args.folder, args.n_pairs, args.n_loop, network
+            )
+            first = next(iter(seconds.values()))
+            for name, value in seconds.items():
+                print(f"| {network} | {name} | {value:,.1f} | {value / first:.1f} |", flush=True)
 
 
 def on_cores(n_cores: int, function: Callable, *args):
@@ -147,15 +157,21 @@ def bound(steps: dict[str, float], rates: dict[str, float], size: int, n_cores: 
     )
 
 
-def measure_pairs(folder: str, n_pairs: int, n_loop: int) -> dict[str, float]:
-    """Return the seconds that decisions on pairs of paths take, all at once and in loops."""
+def measure_pairs(folder: str, n_pairs: int, n_loop: int, network: str) -> dict[str, float]:
+    """Return the seconds that decisions on pairs of paths take, all at once and in loops.
+
+    All at once starts with nothing converted.
+    """
+    geometry, params = NETWORKS[network]
     paths, people = _photos(folder)
-    drawn = make_pairs(people, n_genuine=n_pairs // 2, n_impostor=n_pairs - n_pairs // 2)
+    drawn = make_pairs(
+        people, n_genuine=n_pairs // 2, n_impostor=n_pairs - n_pairs // 2, random_state=0
+    )
     pairs = np.array(paths, dtype=object)[drawn.indices]
     embed = PerFace(
         make_pipeline(
-            FaceAligner(WEIGHTS, detector="yunet", on_failure="nan"),
-            FaceNetEmbedder(weights=WEIGHTS),
+            FaceAligner(geometry, detector="yunet", on_failure="nan"),
+            FaceNetEmbedder(**params),
         )
     )
     verifier = make_pipeline(embed, PairVerifier(threshold=0.3)).fit(pairs[:64], drawn.target[:64])
@@ -167,7 +183,7 @@ def measure_pairs(folder: str, n_pairs: int, n_loop: int) -> dict[str, float]:
     seconds[f"this verifier pair by pair, of {n_loop} pairs"] = scale * _seconds(
         lambda: [verifier.predict(pair[None]) for pair in sample]
     )
-    decide = pair_by_pair()
+    decide = pair_by_pair(geometry, params)
     decide(*sample[0])
     seconds[f"Pillow, OpenCV, eager PyTorch pair by pair, of {n_loop} pairs"] = scale * _seconds(
         lambda: [decide(*pair) for pair in sample]
@@ -175,7 +191,7 @@ def measure_pairs(folder: str, n_pairs: int, n_loop: int) -> dict[str, float]:
     return seconds
 
 
-def pair_by_pair() -> Callable[[str, str], bool]:
+def pair_by_pair(geometry: str, params: dict) -> Callable[[str, str], bool]:
     """Return a function that verifies one pair as libraries do that know nothing of batches.
 
     Each photo is decoded, looked at as large as FaceAligner looks at it, and embedded alone.
@@ -185,10 +201,10 @@ def pair_by_pair() -> Callable[[str, str], bool]:
 
     from skface.align import fit_similarity
 
-    face = np.zeros((1, 128, 128, 3), dtype=np.uint8)
-    embedder = FaceNetEmbedder(weights=WEIGHTS).fit(face)
+    face = np.zeros((1, 160, 160, 3), dtype=np.uint8)
+    embedder = FaceNetEmbedder(**params).fit(face)
     network = embedder._rebuild()
-    geometry = FaceAligner(WEIGHTS).fit(face).geometry_
+    crop_of = FaceAligner(geometry).fit(face).geometry_
     detector = cv2.FaceDetectorYN.create(str(fetch_weights("yunet")[0]), "", (500, 500), 0.6)
 
     def embed(path: str) -> np.ndarray:
@@ -200,7 +216,7 @@ def pair_by_pair() -> Callable[[str, str], bool]:
         if faces is None:
             return np.full(embedder.embedding_dim_, np.nan)
         points = faces[0, 4:14].reshape(5, 2) / 2
-        crop = cv2.warpAffine(photo, fit_similarity(points, geometry.points), geometry.size)
+        crop = cv2.warpAffine(photo, fit_similarity(points, crop_of.points), crop_of.size)
         with torch.inference_mode():
             vector = network.module(torch.from_numpy(network.inputs([crop])))[0].numpy()
         return vector / np.linalg.norm(vector)
