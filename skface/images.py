@@ -32,7 +32,7 @@ _FLOAT_SLACK = 1e-6
 _CHECK_BYTES = 64 * 2**20
 
 # Images of rows that are kept to be recognised, over all rows: some 100 bytes each.
-_MOST_SEEN = 2**20
+_MOST_SEEN = 2**18
 
 # Pillow goes by content, not by name, and would start Ghostscript for an EPS that is named .jpg.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
