@@ -15,7 +15,13 @@ from torch import nn
 
 from skface._locks import ProcessLock
 from skface._network import Network, State
-from skface._runtimes import InParts, OpenVinoNetwork, expected, is_installed
+from skface._runtimes import (
+    InParts,
+    OpenVinoNetwork,
+    faces_to_come,
+    is_installed,
+    note_embedded,
+)
 from skface.nn.folding import can_fuse_convolutions, fold_batch_norm, fuse_convolutions
 from skface.nn.inference import TorchNetwork, cosine_gaps, to_openvino
 
@@ -82,6 +88,7 @@ class Engine:
             mirrored = self.run(np.ascontiguousarray(batch[..., ::-1]))
             # each of length 1, so that neither outweighs the other
             vectors = _unit(vectors) + _unit(mirrored)
+        note_embedded(len(faces))
         return vectors
 
     def run(self, batch: np.ndarray) -> np.ndarray:
@@ -92,7 +99,7 @@ class Engine:
     def _run(self, batch: np.ndarray) -> np.ndarray:
         if self._network.preprocessing is None:
             return self._plain(batch)
-        pays = self._n_embedded + expected() >= _CONVERSION_PAYS_AFTER
+        pays = self._n_embedded + faces_to_come() >= _CONVERSION_PAYS_AFTER
         converts_now = self._converts_later and pays
         if converts_now:
             self._converts_at_once, self._converts_later = True, False
@@ -132,7 +139,7 @@ class Engine:
     def _torch_ways(self) -> list[Way]:
         is_registered = isinstance(self._network.backbone, str)
         # a network of others may do what fusing does not stand
-        fuses = is_registered and self._device.type == "cpu" and can_fuse_convolutions()
+        may_fuse = is_registered and self._device.type == "cpu"
 
         def build(precision: str, fuses: bool) -> Runner:
             network = fold_batch_norm(self._network.module)
@@ -142,12 +149,12 @@ class Engine:
 
         return [
             Way(
-                f"torch in {precision}{' with fused layers' * is_fused}",
+                f"torch in {precision}{' with fused layers' * fuses}",
                 precision,
-                partial(build, precision, is_fused),
+                partial(build, precision, fuses),
             )
             for precision in dict.fromkeys((self._precision, "float32"))
-            for is_fused in dict.fromkeys((fuses, False))
+            for fuses in dict.fromkeys((may_fuse and can_fuse_convolutions(precision), False))
         ]
 
     def _in_parts(

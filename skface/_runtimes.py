@@ -51,7 +51,7 @@ def import_openvino() -> ModuleType:
             import openvino
         finally:
             if hides:
-                del sys.modules[name]
+                sys.modules.pop(name, None)
     return openvino
 
 
@@ -65,32 +65,51 @@ def thread_share() -> int:
     return int(given) if given.isdigit() and int(given) > 0 else joblib.cpu_count()
 
 
-_EXPECTED: ContextVar[int] = ContextVar("faces that are going to be embedded", default=0)
+class _Faces:
+    """Faces that are still to be embedded by a call."""
+
+    def __init__(self, n: int):
+        self.n = n
+
+
+_TO_COME: ContextVar[_Faces | None] = ContextVar("faces to come", default=None)
 
 
 @contextmanager
 def expecting(n_faces: int) -> Iterator[None]:
     """Say that so many faces are to be embedded in the block, batch by batch.
 
-    Of blocks inside one another, such as that for a batch of many, the largest number counts.
+    In a block inside another, such as that for a batch of many, the larger number counts.
 
     Examples
     --------
-    >>> from skface._runtimes import expected, expecting
+    >>> from skface._runtimes import expecting, faces_to_come, note_embedded
     >>> with expecting(5000), expecting(256):
-    ...     expected()
-    5000
+    ...     note_embedded(256)
+    ...     faces_to_come()
+    4744
     """
-    token = _EXPECTED.set(max(n_faces, _EXPECTED.get()))
+    if n_faces <= faces_to_come():
+        yield
+        return
+    token = _TO_COME.set(_Faces(n_faces))
     try:
         yield
     finally:
-        _EXPECTED.reset(token)
+        _TO_COME.reset(token)
 
 
-def expected() -> int:
-    """Return how many faces are to be embedded by the calls that are under way; 0 if none say."""
-    return _EXPECTED.get()
+def note_embedded(n_faces: int) -> None:
+    """Note that so many of the faces that were expected have been embedded."""
+    faces = _TO_COME.get()
+    if faces is not None:
+        faces.n = max(0, faces.n - n_faces)
+
+
+def faces_to_come() -> int:
+    """Return how many faces the calls that are under way have still to embed; 0 if none say."""
+    faces = _TO_COME.get()
+    return 0 if faces is None else faces.n
 
 
 class InParts:

@@ -48,8 +48,8 @@ def seen_in(task: CallbackContext) -> SeenRows | None:
     Returns
     -------
     SeenRows or None
-        Of this process, or None for a fit that is no part of another. In a search, whose fits are
-        to be compared, photos count as unchanged.
+        Of this process, or None for a fit that is no part of another. The fits of a search are to
+        be compared, so that its photos should not change meanwhile, and are taken not to.
     """
     if task.parent is None:
         return None

@@ -31,8 +31,8 @@ _FLOAT_SLACK = 1e-6
 # Rows whose pixels are checked at a time: bounds the memory of the check, not its result.
 _CHECK_BYTES = 64 * 2**20
 
-# Images of rows that are kept to be recognised, over all rows: some 100 bytes each.
-_MOST_SEEN = 2**18
+# Images of rows that are kept to be recognised, over all rows: some 400 bytes for each photo.
+_MOST_SEEN = 2**17
 
 # Pillow goes by content, not by name, and would start Ghostscript for an EPS that is named .jpg.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -441,7 +441,7 @@ class SeenRows:
         Returns
         -------
         Rows
-            The same object for equal paths.
+            The same object for equal paths, unless there are too many to be kept.
 
         Raises
         ------
@@ -453,9 +453,10 @@ class SeenRows:
         if rows is None:
             stamps = _check_files(paths, check_files, self._stamps)
             rows = Rows(_ItemImages(paths, arity, stamps), arity)
-            self._n_images_left -= len(paths)
-            if self._n_images_left >= 0:
+            if len(paths) <= self._n_images_left:
+                self._n_images_left -= len(paths)
                 self._rows[key] = rows
+                self._stamps |= stamps
         return rows
 
 
@@ -464,7 +465,7 @@ def check_images(
     *,
     image_shape: tuple[int, ...] | None = None,
     check_files: bool = True,
-    seen: "SeenRows | None" = None,
+    seen: SeenRows | None = None,
 ) -> Rows:
     """Decide what the rows of `X` are, and refuse what is ambiguous or out of range.
 
@@ -479,7 +480,7 @@ def check_images(
     check_files : bool, default=True
         Whether missing files are an error now (all of them named) or when they are read.
     seen : SeenRows, default=None
-        What was checked before. Files that are in it are not looked at again; others are added.
+        What was checked before. Files of rows in it are not looked at again; these are added.
 
     Returns
     -------
@@ -735,7 +736,7 @@ def _are_paths(items: list) -> bool:
 def _check_files(items: list, must_exist: bool, known: dict[str, Stamp]) -> dict[str, Stamp]:
     """Return the stamps of files, each looked at once; name all that are missing but must not.
 
-    Files that are in `known` are not looked at; others are added.
+    Files that are in `known` are not looked at.
     """
     stamps, missing = {}, []
     if not _are_paths(items):
@@ -746,7 +747,6 @@ def _check_files(items: list, must_exist: bool, known: dict[str, Stamp]) -> dict
             missing.append(path)
         else:
             stamps[path] = stamp
-    known |= stamps
     if missing and must_exist:
         raise FileNotFoundError(
             f"{len(missing)} of {len(missing) + len(stamps)} image files do not exist, or are no "

@@ -425,7 +425,8 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             block = rows[start : start + step]
             # a slice is no copy, and most have no failures
             pairs = X[start : start + step] if len(rows) == len(X) else X[block]
-            pairs = pairs.astype(np.float64, copy=False)
+            # sums over memory with gaps are rounded otherwise
+            pairs = np.ascontiguousarray(pairs, dtype=np.float64)
             if self.metric_ == "cosine":
                 score[block] = _cosine(pairs, block)
             else:

@@ -41,7 +41,7 @@ from skface import (
 )
 from skface.cache import CacheError, CacheWarning, _fingerprint, _lookup
 from skface.cache._fingerprint import fingerprint
-from skface.images import vector_rows
+from skface.images import check_images, vector_rows
 
 FACES = make_faces(n_identities=5, n_images_per_identity=4, image_size=16, random_state=0)
 SLOTS = np.random.default_rng(0).integers(0, 20, (30, 2))
@@ -185,6 +185,19 @@ def test_a_photo_that_changes_while_it_is_computed_is_not_stored(paths, tmp_path
     assert cache.info().n_values == 19
     second = per_face.transform(paths)
     np.testing.assert_array_equal(second[3], first[5])
+
+
+def test_a_file_that_changed_since_its_rows_were_checked_is_not_remembered(
+    paths, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("skface.cache._photos._CLOCK_NS", -(10**12))  # as if they were old
+    rows = check_images(paths)
+    PIL.Image.fromarray(FACES.data[5]).save(paths[3], compress_level=0)
+    desk = EmbeddingCache(tmp_path / "cache")._desk()
+    digests, _ = desk.digests(rows.images, np.arange(20))
+    assert digests[3] == digests[5]
+    names = [os.fsencode(path) for path in paths]
+    assert set(desk.store.read_files(names)) == {*names} - {names[3]}
 
 
 def test_old_files_are_read_once_by_all_processes(counting, paths, tmp_path, monkeypatch):
@@ -846,7 +859,7 @@ import sys, time
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 from skface.cache import EmbeddingCache
-from skface.images import vector_rows
+from skface.images import check_images, vector_rows
 folder, notes, start, stop, seconds = sys.argv[1:]
 vectors = np.random.default_rng(0).random((2000, 8))[int(start):int(stop)]
 

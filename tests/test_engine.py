@@ -1,6 +1,7 @@
 """The inference engine: every way to run a network gives the vectors of the plain one."""
 
 import copy
+import os
 import subprocess
 import sys
 import textwrap
@@ -142,7 +143,7 @@ def test_folding_takes_a_linear_layer_too():
 
 
 needs_fusion = pytest.mark.skipif(
-    not can_fuse_convolutions(), reason="convolutions are fused by oneDNN on x86"
+    not can_fuse_convolutions("float32"), reason="convolutions are fused by oneDNN on x86"
 )
 
 
@@ -177,10 +178,11 @@ class FusesInPart(nn.Module):
 
     def __init__(self, n=4):
         super().__init__()
-        self.seen, self.added, self.twice, self.doubled, self.scaled, self.reflected = (
-            nn.Conv2d(n if i else 3, n, 3, padding=1, padding_mode="zeros" if i < 5 else "reflect")
-            for i in range(6)
-        )
+        names = ("seen", "added", "twice", "doubled", "scaled", "widened", "named", "reflected")
+        for name in names:
+            mode = "reflect" if name == "reflected" else "zeros"
+            conv = nn.Conv2d(3 if name == "seen" else n, n, 3, padding=1, padding_mode=mode)
+            self.add_module(name, conv)
         self.bias = nn.Parameter(torch.arange(float(n)).reshape(1, n, 1, 1))
 
     def forward(self, x):
@@ -191,6 +193,8 @@ class FusesInPart(nn.Module):
         hidden = self.doubled(x)
         x = torch.relu(hidden + hidden)
         x = torch.relu(2 * self.scaled(x) + x)
+        x = (self.widened(x) + x.double()).float()
+        x = self.named(input=x)
         return self.reflected(x).mean((2, 3))
 
 
@@ -201,9 +205,51 @@ def test_fusing_leaves_what_others_see_or_cannot_be_part():
     faces = torch.randn(3, 3, 8, 8)
     fused = fuse_convolutions(fold_batch_norm(module), (3, 8, 8))
     names = {name for name, part in fused.named_modules() if isinstance(part, FusedConv2d)}
-    assert names == {"seen", "added", "doubled", "scaled"}
+    assert names == {"seen", "added", "doubled", "scaled", "widened"}
     with torch.inference_mode():
         torch.testing.assert_close(fused(faces), module(faces))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_callers_autocast_and_defaults_change_nothing(precision, faces):
+    images = list(faces.data)
+    expected = Engine(lively_network("small-resnet"), CPU, precision, "torch").embed(
+        images, flip=False
+    )
+    engine = Engine(lively_network("small-resnet"), CPU, precision, "torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with torch.autocast("cpu", dtype=torch.float16):
+            np.testing.assert_array_equal(engine.embed(images, flip=False), expected)
+        network = lively_network("small-resnet")
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        try:
+            vectors = Engine(network, CPU, precision, "torch").embed(images, flip=False)
+        finally:
+            torch.set_default_dtype(torch.float32)
+            torch.set_default_device(None)
+        np.testing.assert_array_equal(vectors, expected)
+
+
+@needs_fusion
+def test_bfloat16_is_not_fused_where_onednn_cannot(faces):
+    program = textwrap.dedent(
+        """
+        import warnings
+        import numpy as np
+        from skface import FaceNetEmbedder
+        from skface.nn.folding import can_fuse_convolutions
+
+        assert can_fuse_convolutions("float32") and not can_fuse_convolutions("bfloat16")
+        warnings.simplefilter("error")
+        faces = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+        embedder = FaceNetEmbedder(weights=None, trainable="none", precision="bfloat16")
+        embedder.set_params(runtime="torch").fit_transform(faces)
+        """
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
 def test_fusing_leaves_what_cannot_be_traced():
@@ -260,9 +306,12 @@ def test_what_gives_other_vectors_is_dropped_with_figures(faces, monkeypatch):
     engine = Engine(network, CPU, "bfloat16", "torch")
     with pytest.warns(UserWarning, match=r"small-resnet.*1 - cosine is \d.*0\.0005") as caught:
         vectors = engine.embed(images, flip=False)
-    tried = ["bfloat16", "float32"]
-    if can_fuse_convolutions():
-        tried = [f"{name}{how}" for name in tried for how in (" with fused layers", "")]
+    tried = [
+        f"{name}{how}"
+        for name in ("bfloat16", "float32")
+        for how in (" with fused layers", "")
+        if not how or can_fuse_convolutions(name)
+    ]
     for precision, warning in zip(tried, caught, strict=True):
         assert f"torch in {precision} gives other vectors" in str(warning.message)
     np.testing.assert_allclose(vectors, plainly(network, images), atol=1e-5)
@@ -438,6 +487,20 @@ def test_openvino_comes_at_once_if_enough_faces_are_to_come(wraps, faces, monkey
     embedder.transform(faces.data)
     # 24 faces are to come, or, where 12 are in the cache, 12 after as many
     assert converted == [12 + (wraps is not None)]  # fit of a PerFace looks at what comes out
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_faces_of_a_call_count_once(flip, faces, monkeypatch):
+    n_faces = 20
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(engine_module, "_CONVERSION_PAYS_AFTER", n_faces * (1 + flip) + 1)
+    embedder = FaceNetEmbedder(
+        "small-resnet", None, trainable="none", random_state=20 + flip, batch_size=4, flip=flip
+    )
+    converted = []
+    monkeypatch.setattr(engine_module, "to_openvino", converted.append)
+    embedder.fit(faces.data[:1]).transform(faces.data[:n_faces])
+    assert not converted
 
 
 def test_a_late_conversion_is_proven_on_eight_faces_too(faces, monkeypatch):

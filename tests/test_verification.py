@@ -94,6 +94,20 @@ def test_cosine_of_vectors_of_any_length(scale):
     np.testing.assert_array_equal(verifier.score_pairs(X), one_by_one)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "sqeuclidean"])
+def test_scores_do_not_depend_on_memory_or_other_rows(metric):
+    X, y = embedded(d=256, dtype=np.float64)
+    verifier = PairVerifier(metric).fit(X[..., ::2].copy(), y)
+    expected = verifier.score_pairs(X[..., ::2].copy())
+    np.testing.assert_array_equal(verifier.score_pairs(X[..., ::2]), expected)
+    np.testing.assert_array_equal(verifier.score_pairs(X[:, ::-1, ::2]), expected)
+    with_failure = X[..., ::2].copy()
+    with_failure[3] = np.nan
+    np.testing.assert_array_equal(
+        np.delete(verifier.score_pairs(with_failure), 3), np.delete(expected, 3)
+    )
+
+
 def test_all_zero_embedding_is_an_error_that_names_the_rows():
     X, y = embedded()
     X[[3, 50], 1] = 0

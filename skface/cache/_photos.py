@@ -29,7 +29,8 @@ class PhotoDigests:
     def __init__(self, store: Store):
         self._store = store
         self._known: dict[str, tuple[Stamp, bytes]] = {}
-        # of rows that a search asks for again and again
+        # Of rows that a search asks for again and again. They do not change, and who gets these
+        # lists does not change them.
         self._last: weakref.WeakKeyDictionary[ImageSequence, tuple] = weakref.WeakKeyDictionary()
 
     def __call__(
@@ -161,7 +162,8 @@ class PhotoDigests:
             except OSError:
                 read[place] = None  # which whoever decodes it will report
                 continue
-            if max(mtime_ns, ctime_ns) + _CLOCK_NS < now:
+            # rows of a search were looked at long ago
+            if max(mtime_ns, ctime_ns) + _CLOCK_NS < now and look_at(place) == stamp:
                 settled[place] = stamp, read[place]
         if settled:
             self._remember(settled)

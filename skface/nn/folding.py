@@ -60,18 +60,25 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     return folded
 
 
-def can_fuse_convolutions() -> bool:
-    """Tell whether :func:`fuse_convolutions` does anything here.
+def can_fuse_convolutions(precision: str) -> bool:
+    """Tell whether a network that :func:`fuse_convolutions` has changed runs on this processor.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16"}
+        Its arithmetic.
 
     Examples
     --------
     >>> from skface.nn.folding import can_fuse_convolutions
-    >>> can_fuse_convolutions() in (True, False)
+    >>> can_fuse_convolutions("bfloat16") <= can_fuse_convolutions("float32")
     True
     """
     # elsewhere oneDNN hands on to other libraries, with which nobody has measured it
     is_x86 = platform.machine().lower() in {"x86_64", "amd64"}
-    return is_x86 and torch.backends.mkldnn.is_available()
+    if not is_x86 or not torch.backends.mkldnn.is_available():
+        return False
+    return precision == "float32" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def fuse_convolutions(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
@@ -91,7 +98,8 @@ def fuse_convolutions(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Mo
     Returns
     -------
     nn.Module
-        The same function, for inference only. What could not be traced is returned as it is.
+        The same function, for inference only; once it has run it cannot be copied or pickled. What
+        `fold_batch_norm` could not trace is returned as it is.
 
     Notes
     -----
@@ -115,12 +123,13 @@ def fuse_convolutions(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Mo
         return network
     parts = dict(network.named_modules(remove_duplicate=False))
     with torch.inference_mode():
-        ShapeProp(network).propagate(torch.zeros(2, *input_shape))
+        faces = torch.zeros(2, *input_shape, dtype=torch.float32, device="cpu")
+        ShapeProp(network).propagate(faces)
     layers = [node for node in network.graph.nodes if node.op == "call_module"]
     n_calls = Counter(parts[node.target] for node in layers)
     for node in layers:
         layer = parts[node.target]
-        is_plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros"
+        is_plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and len(node.args)
         if is_plain and not isinstance(layer.padding, str) and n_calls[layer] == 1:
             _fuse_what_follows(network, node, parts)
     network.delete_all_unused_submodules()
@@ -168,14 +177,15 @@ def _factor(node: fx.Node | None, scaled: fx.Node) -> float | None:
 
 
 def _addend(node: fx.Node | None, scaled: fx.Node) -> fx.Node | None:
-    """Return what `node` adds, if it is a tensor of the same shape."""
+    """Return what `node` adds, if it is a tensor of the same shape and type."""
     if node is None or node.target not in (operator.add, torch.add) or node.kwargs:
         return None
     others = [arg for arg in node.args if arg is not scaled]
     if len(others) != 1 or not isinstance(others[0], fx.Node):
         return None
-    shapes = [getattr(n.meta.get("tensor_meta"), "shape", None) for n in (others[0], scaled)]
-    return others[0] if shapes[0] == shapes[1] else None
+    added, result = (n.meta.get("tensor_meta") for n in (others[0], scaled))
+    is_alike = getattr(added, "shape", None) == result.shape and added.dtype == result.dtype
+    return others[0] if is_alike else None
 
 
 def _rectifies(node: fx.Node, parts: dict[str, nn.Module]) -> bool:

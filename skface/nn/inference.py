@@ -95,7 +95,8 @@ class TorchNetwork:
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """Return the vectors of a float32 batch, as float32."""
-        with torch.inference_mode():
+        # precision is decided here, not by the surroundings of the caller
+        with torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
             tensor = torch.from_numpy(batch)
             if self._device.type == "cuda":
                 # out of pinned memory the copy does not wait for what the card is busy with
