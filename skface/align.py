@@ -63,6 +63,7 @@ GEOMETRIES = {
 }
 
 _N_VALUES = 15  # of a face: x, y, width, height, five points, score
+_PHOTOS_OF_A_LOT = 8
 
 
 class FaceNotFoundError(ValueError):
@@ -402,7 +403,9 @@ class FaceAligner(
 
         # Threads, because the results are written to arrays of this process. joblib's own, since
         # scikit-learn's would set the filters of warnings, which all threads share, per photo.
-        outcomes = Parallel(n_jobs=self._n_threads(), require="sharedmem")(
+        # Several photos at a time, for handing over takes time too, and several lots per thread.
+        lot = max(1, min(_PHOTOS_OF_A_LOT, len(chosen) // (8 * thread_share())))
+        outcomes = Parallel(n_jobs=self._n_threads(), require="sharedmem", batch_size=lot)(
             delayed(try_one)(place) for place in range(len(chosen))
         )
         failures = [outcome for outcome in outcomes if outcome is not None]
