@@ -185,7 +185,8 @@ def _addend(node: fx.Node | None, scaled: fx.Node) -> fx.Node | None:
         return None
     added, result = (n.meta.get("tensor_meta") for n in (others[0], scaled))
     is_alike = getattr(added, "shape", None) == result.shape and added.dtype == result.dtype
-    return others[0] if is_alike else None
+    # maps of one pixel have strides that PyTorch 2.6 cannot tell oneDNN of
+    return others[0] if is_alike and result.shape[2:].numel() > 1 else None
 
 
 def _rectifies(node: fx.Node, parts: dict[str, nn.Module]) -> bool:
