@@ -19,8 +19,9 @@ from sklearn.utils.validation import column_or_1d
 
 from skface._blending import blend
 from skface._cartoon import draw_faces
+from skface._decoding import formats
 from skface._validation import check_finite, check_option, encode_labels, name_some
-from skface.images import Rows, check_images, formats, iter_batches, to_bytes
+from skface.images import Rows, check_images, iter_batches, to_bytes
 
 # Index file of each subset of LFW, under the names that sklearn.datasets.fetch_lfw_pairs gives it.
 _LFW_INDEX = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds": "pairs.txt"}

@@ -1,14 +1,12 @@
-"""What counts as faces and pairs of faces; decoding; bounded-memory batches.
+"""What counts as faces and pairs of faces, and their pixels in batches of bounded memory.
 
 The first axis of every accepted input is the sample axis. A row is one face or one pair of faces,
 and a face is a path, a PIL image or an array of pixels: integers mean 0..255, floats 0..1, colour
 is RGB. Anything else is an error that names the offending rows or files and the way out.
 """
 
-import functools
 import hashlib
 import os
-import re
 import stat
 import threading
 from abc import ABC, abstractmethod
@@ -16,13 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
-import PIL.ImageOps
 
+from skface._decoding import ImageError, decode, refuse_bomb, to_rgb
 from skface._runtimes import thread_share
 from skface._validation import name_some
 
@@ -34,12 +31,6 @@ _CHECK_BYTES = 64 * 2**20
 # Images of rows that are kept to be recognised, over all rows: some 400 bytes for each photo.
 _MOST_SEEN = 2**17
 
-# Pillow goes by content, not by name, and would start Ghostscript for an EPS that is named .jpg.
-_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-
-# In the scan of a JPEG, 0xff comes with stuffing or is a restart marker (ITU-T T.81, B.1.1.2).
-_ODD_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
-
 _ACCEPTED = (
     "faces as (n, H, W, 3) RGB, (n, H, W) grey, or a list, Series or 1-D array of paths, PIL "
     "images or arrays; pairs as (n, 2, H, W, 3), (n, 2, H, W), or an (n, 2) array or two-column "
@@ -48,138 +39,6 @@ _ACCEPTED = (
 
 
 Stamp = tuple[int, int, int, int]  # as of `look_at`
-
-
-class ImageError(ValueError):
-    """An image that cannot be read, decoded or understood; the message names the file or row."""
-
-
-@functools.cache
-def formats() -> tuple[str, ...]:
-    """Name the formats that are read, as Pillow calls them."""
-    PIL.Image.init()  # registers what this build of Pillow has
-    return tuple(name for name in _FORMATS if name in PIL.Image.OPEN)
-
-
-def decode(source: str | os.PathLike | BinaryIO) -> np.ndarray:
-    """Decode an image file to RGB.
-
-    EXIF orientation is applied, palettes are expanded, grey is repeated, 16 bits are reduced to 8
-    and transparent pixels are laid over white.
-
-    Parameters
-    ----------
-    source : path or binary file object
-        A picture in a format that Pillow reads by itself, such as JPEG, PNG, TIFF, WebP or PGM.
-
-    Returns
-    -------
-    ndarray of shape (H, W, 3), dtype uint8
-        RGB pixels, 0..255.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ImageError
-        If the file is no image, is truncated, has a pixel format without a known range, or holds
-        more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` (a decompression bomb).
-    """
-    try:
-        with PIL.Image.open(source, formats=formats()) as image:
-            _refuse_bomb(image)
-            pixels = _from_plain_jpeg(image)
-            return _to_rgb(image) if pixels is None else pixels
-    except FileNotFoundError:
-        raise
-    except ImageError as error:
-        raise ImageError(f"{_source_name(source)}: {error}") from error
-    # Pillow's decoders report broken files through all of these.
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        TypeError,
-        IndexError,
-        ArithmeticError,
-        MemoryError,
-        PIL.Image.DecompressionBombError,
-    ) as error:
-        raise ImageError(
-            f"{_source_name(source)}: not a readable image ({type(error).__name__}: {error})."
-        ) from error
-
-
-def _source_name(source: Any) -> str:
-    return os.fspath(source) if _is_path(source) else str(getattr(source, "name", "image"))
-
-
-def _refuse_bomb(image: PIL.Image.Image) -> None:
-    limit = PIL.Image.MAX_IMAGE_PIXELS
-    width, height = image.size
-    if limit is not None and width * height > limit:
-        raise ImageError(
-            f"{width} x {height} pixels exceed the limit of {limit:,} that guards against "
-            "decompression bombs; shrink the photo, or raise PIL.Image.MAX_IMAGE_PIXELS if you "
-            "trust it."
-        )
-
-
-def _from_plain_jpeg(image: PIL.Image.Image) -> np.ndarray | None:
-    """Decode a JPEG of one scan that needs no turning by OpenCV: the same pixels in less time.
-
-    Pillow has read the header. None is for everything else, which Pillow has to decode or refuse.
-    """
-    if (
-        image.format != "JPEG"
-        or image.mode not in ("L", "RGB")
-        or {"exif", "xmp"} & set(image.info)
-    ):
-        return None
-    image.fp.seek(0)
-    data = image.fp.read()
-    # of a file that is cut short or damaged OpenCV gives the part there is, and the rest grey
-    if not _is_whole_jpeg(data):
-        return None
-    import cv2
-
-    try:
-        pixels = cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    except cv2.error:  # more pixels than OpenCV's own limit
-        return None
-    return pixels if pixels is not None and pixels.shape[1::-1] == image.size else None
-
-
-def _is_whole_jpeg(data: bytes) -> bool:
-    """Tell whether a JPEG has one scan, without anything odd in it, and ends with it."""
-    scan = data.find(b"\xff\xda")
-    return (
-        scan >= 0
-        and data.endswith(b"\xff\xd9")
-        and not _ODD_MARKER.search(data, scan + 2, len(data) - 2)
-    )
-
-
-def _to_rgb(image: PIL.Image.Image) -> np.ndarray:
-    image = PIL.ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        # "I;16" from PNG and TIFF, "I" from 16-bit PGM; Pillow's own conversion would clip at 255.
-        pixels = np.asarray(image)
-        if image.mode == "I" and (pixels.min() < 0 or not 255 < pixels.max() <= 65535):
-            raise ImageError(
-                f"32-bit integers from {pixels.min()} to {pixels.max()} have no known pixel range; "
-                "save it with 8 or 16 bits."
-            )
-        return np.repeat((pixels >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode == "F":
-        raise ImageError("floating-point files have no known pixel range; save it with 8 bits.")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = PIL.Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = PIL.Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
 
 
 class ImageSequence(Sequence, ABC):
@@ -290,9 +149,9 @@ class _ItemImages(ImageSequence):
             return decode(item)
         if isinstance(item, PIL.Image.Image):
             try:
-                _refuse_bomb(item)
+                refuse_bomb(item)
                 with self._pil_lock:
-                    return _to_rgb(item)
+                    return to_rgb(item)
             except (OSError, ValueError, SyntaxError) as error:
                 raise ImageError(f"{self.name(i)}: {error}") from error
         return _as_rgb(item)

@@ -19,6 +19,7 @@ LAYERS = (
         "_blending",
         "_callbacks",
         "_cartoon",
+        "_decoding",
         "_prefetch",
         "_report",
         "_runtimes",
