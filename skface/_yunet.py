@@ -9,13 +9,16 @@ import numpy as np
 
 from skface._locks import ProcessLock
 
-# Landmarks gain from a first doubling of small photos; more only costs time.
+# Smaller photos are enlarged to so many pixels, or twice. More costs time, and pairs of View 1
+# are told apart no better where photos were looked at enlarged (tests/benchmarks/detection.py).
+_ENLARGED_SIDE = 240
 _MAX_ENLARGEMENT = 2.0
 _MIN_SIDE = 64
 _MULTIPLE = 32  # of the sides of its input: its coarsest stride
 _STRIDES = (8, 16, 32)
 _N_VALUES = 15  # of a face: x, y, width, height, five points, score
 _OVERLAP = 0.3  # intersection over union from which two boxes are one face; OpenCV's default
+_AGREEMENT = 0.5  # intersection over union from which the network's guesses are averaged
 _MOST_BOXES = 5000  # that are compared; as in OpenCV
 # OpenCV's log level is one for the whole process; it is lowered for a moment, by one thread.
 _LOG_LEVEL = ProcessLock()
@@ -38,19 +41,24 @@ class YuNet:
     def __call__(self, photo: np.ndarray, min_score: float, detection_size: int) -> np.ndarray:
         """Return the faces (k, 15), of this score or more, of an RGB photo of uint8.
 
-        `detection_size` is the longer side in pixels that the photo is scaled to.
+        `detection_size` is the longer side in pixels that larger photos are scaled to.
         """
-        scale = min(detection_size / max(photo.shape[:2]), _MAX_ENLARGEMENT)
-        faces = self.at_scale(photo, min_score, scale)
+        longer = max(photo.shape[:2])
+        largest = min(detection_size / longer, _MAX_ENLARGEMENT)
+        scale = min(largest, max(_ENLARGED_SIDE / longer, 1))
         # YuNet misses faces that fill a large photo, and finds them in a smaller one
-        return faces if len(faces) else self.at_scale(photo, min_score, scale / 2)
+        for attempt in dict.fromkeys((scale, scale / 2, largest)):
+            faces = self.at_scale(photo, min_score, attempt)
+            if len(faces):
+                break
+        return faces
 
     def at_scale(self, photo: np.ndarray, min_score: float, scale: float) -> np.ndarray:
         """Return the faces of a photo that is looked at in another size."""
         resized = resize(photo, scale)
         height, width = resized.shape[:2]
-        faces = self._find(cv2.cvtColor(_padded(resized), cv2.COLOR_RGB2BGR), min_score)
-        faces = faces.astype(np.float64)
+        guesses = self._find(cv2.cvtColor(_padded(resized), cv2.COLOR_RGB2BGR), min_score)
+        faces = _merge(guesses.astype(np.float64), min_score)
         # each side was rounded to whole pixels
         faces[:, :14] *= np.tile((photo.shape[1] / width, photo.shape[0] / height), 7)
         return faces
@@ -76,8 +84,34 @@ def _padded(photo: np.ndarray) -> np.ndarray:
     return cv2.copyMakeBorder(photo, 0, below, 0, right, cv2.BORDER_CONSTANT)
 
 
+def _merge(guesses: np.ndarray, min_score: float) -> np.ndarray:
+    """Make one face of all guesses (k, 15) at it: their average, with the score of the best.
+
+    The network guesses at every face from several cells of its grids. The best guess alone, which
+    non-maximum suppression keeps, jumps from cell to cell when pixels change a little; an average
+    weighted by the scores does not (Bazarevsky et al., BlazeFace, 2019, section 3.4).
+    """
+    # as OpenCV does, which compares boxes of whole pixels
+    boxes, scores = guesses[:, :4].astype(np.int32).tolist(), guesses[:, 14].tolist()
+    best = cv2.dnn.NMSBoxes(boxes, scores, min_score, _OVERLAP, 1.0, _MOST_BOXES)
+    faces = guesses[np.asarray(best, dtype=np.intp)]
+    for face in faces:
+        agree = guesses[_overlaps(face, guesses) >= _AGREEMENT]
+        if len(agree):  # a box without an extent does not even agree with itself
+            face[:14] = np.average(agree[:, :14], axis=0, weights=agree[:, 14])
+    return faces
+
+
+def _overlaps(face: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the intersection over union of the box of a face with those of others."""
+    ends = np.minimum(face[:2] + face[2:4], others[:, :2] + others[:, 2:4])
+    shared = np.clip(ends - np.maximum(face[:2], others[:, :2]), 0, None).prod(axis=1)
+    areas = others[:, 2:4].prod(axis=1) + face[2:4].prod()
+    return np.divide(shared, areas - shared, out=np.zeros(len(others)), where=areas > shared)
+
+
 def _choose_runtime(model: np.ndarray):
-    """Return what finds the faces, (k, 15), of BGR pixels of padded size."""
+    """Return what guesses at the faces, (k, 15), of BGR pixels of padded size."""
     runtime = _OpenCv(model)
     if importlib.util.find_spec("onnxruntime") is not None:
         try:
@@ -113,7 +147,8 @@ class _OpenCv:
                     self._model,
                     np.empty(0, np.uint8),
                     (_MIN_SIDE, _MIN_SIDE),
-                    nms_threshold=_OVERLAP,
+                    nms_threshold=1.0,  # all guesses
+                    top_k=_MOST_BOXES,
                 )
             finally:
                 _OPENCV_LOG.setLogLevel(level)
@@ -156,7 +191,7 @@ class _OnnxRuntime:
         # cv2.dnn.blobFromImage takes several times as long
         planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)
         outputs = self._session.run(self._outputs, {self._input: planes})
-        faces = np.concatenate(
+        return np.concatenate(
             [
                 _grid_faces(
                     stride, pixels.shape[1] // stride, min_score, *outputs[4 * i : 4 * i + 4]
@@ -164,10 +199,6 @@ class _OnnxRuntime:
                 for i, stride in enumerate(_STRIDES)
             ]
         )
-        # OpenCV compares boxes of whole pixels
-        boxes, scores = faces[:, :4].astype(np.int32).tolist(), faces[:, 14].tolist()
-        kept = cv2.dnn.NMSBoxes(boxes, scores, min_score, _OVERLAP, 1.0, _MOST_BOXES)
-        return faces[np.asarray(kept, dtype=np.intp)]
 
 
 def _grid_faces(stride, n_columns, min_score, classes, objectness, boxes, points):

@@ -123,7 +123,9 @@ class FaceAligner(
     Faces and their five landmarks are found by OpenCV's YuNet [1]_ or by a network of that kind
     which comes with skface, one face is chosen, and the photo is turned, scaled and shifted so that
     its landmarks come as near as they can to those of the crop (the least-squares similarity [2]_).
-    Photos may differ in size. Of pairs, each distinct photo is worked on once.
+    What a network guesses at one face from several places is averaged [3]_, so that a little noise
+    moves its landmarks only a little. Photos may differ in size. Of pairs, each distinct photo is
+    worked on once.
 
     Parameters
     ----------
@@ -153,11 +155,11 @@ class FaceAligner(
     min_score : float, default=0.6
         Least score of a face, from 0 to 1.
     detection_size : int, default=640
-        Longer side, in pixels, that photos are scaled to before a network looks at them; small
-        ones are enlarged twice at most, which makes their landmarks more exact. If no face is
-        found, half this size is tried, since faces wider than some 600 pixels may be missed or
-        mistaken. Faces of a few pixels need more. Time grows with the square: 320 is enough, and
-        much faster, for photos that a face fills, like LFW's.
+        Longer side, in pixels, that larger photos are scaled down to before a network looks at
+        them. Faces of a few pixels need more; time grows with the square, and 320 is enough for
+        photos that a face fills. Photos of less than 240 pixels are enlarged to these, but twice at
+        most. If no face is found, half the scale is tried, since faces wider than some 600 pixels
+        may be missed or mistaken, and then up to twice the size of the photo.
     on_failure : {"raise", "nan"}, default="raise"
         What to do with a photo without the face that is wanted: an error that names all of them,
         or a row of NaN and a warning. "nan" also accepts files that are missing or broken.
@@ -188,6 +190,8 @@ class FaceAligner(
        Intelligence Research 20, 2023.
     .. [2] S. Umeyama. Least-squares estimation of transformation parameters between two point
        patterns. IEEE PAMI 13(4), 1991.
+    .. [3] V. Bazarevsky, Y. Kartynnik, A. Vakunov, K. Raveendran, M. Grundmann. BlazeFace:
+       Sub-millisecond Neural Face Detection on Mobile GPUs. CVPR Workshop, 2019, section 3.4.
 
     Examples
     --------

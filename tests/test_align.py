@@ -316,19 +316,91 @@ def test_landmarks_move_with_the_photo(photos, detector):
             assert away.mean() < 0.15 * scale * eyes
 
 
-def test_yunet_sees_what_opencv_reads_from_files(portraits, photos, skface_home):
+def overlap(box, other):
+    left, top = np.maximum(box[:2], other[:2])
+    right, bottom = np.minimum(box[:2] + box[2:4], other[:2] + other[2:4])
+    shared = max(right - left, 0) * max(bottom - top, 0)
+    return shared / (box[2] * box[3] + other[2] * other[3] - shared)
+
+
+def test_faces_are_averages_of_what_opencv_reads_from_files(portraits, photos, skface_home):
     narrow = [photo[:250, 25:226] for photo in photos]
-    found = FaceAligner(detection_size=333).fit(narrow).detect(narrow)
+    found = FaceAligner(detection_size=224).fit(narrow).detect(narrow)
     model = str(next(skface_home.glob("face_detection_yunet*.onnx")))
-    yunet = cv2.FaceDetectorYN.create(model, "", (268, 333), score_threshold=0.6)
-    back = np.array([201 / 268, 250 / 333])
+    size = (180, 224)
+    best = cv2.FaceDetectorYN.create(model, "", size, score_threshold=0.6)
+    every = cv2.FaceDetectorYN.create(model, "", size, score_threshold=0.6, nms_threshold=1.0)
+    back = np.array([201 / 180, 250 / 224])
     for i, path in enumerate(portraits):
-        faces = yunet.detect(cv2.resize(cv2.imread(path)[:250, 25:226], (268, 333)))[1]
-        faces = faces[np.argsort(-faces[:, 14])]
-        points = faces[:, 4:14].reshape(-1, 5, 2) * back
-        np.testing.assert_allclose(found.landmarks[i], points, atol=0.01)
-        np.testing.assert_allclose(found.boxes[i], faces[:, :4] * np.tile(back, 2), atol=0.01)
-        np.testing.assert_allclose(found.scores[i], faces[:, 14], atol=1e-5)
+        photo = cv2.imread(path)[:250, 25:226]
+        photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+        guesses = every.detect(photo)[1].astype(np.float64)
+        faces = best.detect(photo)[1].astype(np.float64)
+        assert len(guesses) > len(faces)
+        for n, face in enumerate(faces[np.argsort(-faces[:, 14])]):
+            agree = [guess for guess in guesses if overlap(face, guess) >= 0.5]
+            mean = sum(guess[14] * guess for guess in agree) / sum(guess[14] for guess in agree)
+            points = mean[4:14].reshape(5, 2) * back
+            np.testing.assert_allclose(found.landmarks[i][n], points, atol=0.01)
+            np.testing.assert_allclose(found.boxes[i][n], mean[:4] * np.tile(back, 2), atol=0.01)
+            np.testing.assert_allclose(found.scores[i][n], face[14], atol=1e-5)
+
+
+def test_one_face_is_made_of_the_guesses_that_overlap():
+    points = np.tile([10.0, 20.0], 5)
+    near = [[0, 0, 40, 40, *points, 0.9], [4, 0, 40, 40, *(points + 6), 0.6]]
+    far = [[100, 100, 30, 30, *(points + 100), 0.7], [100, 100, 0, 0, *points, 0.65]]
+    beside = [[22, 0, 40, 40, *(points + 22), 0.65]]  # one face with the first, but too far away
+    faces = _yunet._merge(np.array([*near, *far, *beside]), 0.6)
+    first = [1.6, 0, 40, 40, *(points + 2.4), 0.9]
+    np.testing.assert_allclose(faces[:2], [first, far[0]])
+    assert _yunet._merge(np.empty((0, 15)), 0.6).shape == (0, 15)
+
+
+@pytest.mark.parametrize("level", [1, 4])
+def test_a_little_noise_moves_landmarks_a_little(level, photos, detector):
+    aligner = FaceAligner(detector=detector).fit(photos)
+    for photo, points in zip(photos, aligner.detect(photos).landmarks, strict=True):
+        eyes = np.linalg.norm(points[0][1] - points[0][0])
+        noise = np.random.default_rng(0).integers(-level, level + 1, (8, *photo.shape))
+        noisy = np.clip(photo + noise, 0, 255).astype(np.uint8)
+        for found in aligner.detect(noisy).landmarks:
+            away = np.linalg.norm(found[0] - points[0], axis=1)
+            assert away.max() < 0.03 * eyes
+
+
+def test_photos_are_not_enlarged_but_small_ones_and_those_without_a_face(photos, monkeypatch):
+    seen = []
+    model = np.fromfile(fetch_weights("skface-detector")[0], dtype=np.uint8)
+    network = YuNet(model)
+    at_scale = network.at_scale
+    monkeypatch.setattr(
+        network,
+        "at_scale",
+        lambda photo, min_score, scale: seen.append(scale) or at_scale(photo, min_score, scale),
+    )
+    for size, scales in {
+        2560: [0.25],
+        256: [1.0],
+        160: [1.5],
+        96: [2.0],
+    }.items():
+        seen.clear()
+        assert len(network(resized(photos[0], size), 0.6, 640))
+        assert seen == scales
+    seen.clear()
+    assert not len(network(np.zeros((400, 300, 3), np.uint8), 0.6, 640))
+    assert seen == [1.0, 0.5, 1.6]
+    seen.clear()
+    assert not len(network(np.zeros((800, 300, 3), np.uint8), 0.6, 640))
+    assert seen == [0.8, 0.4]
+
+
+def test_a_tiny_face_of_a_small_photo_is_found(photos, detector):
+    face = np.asarray(PIL.Image.fromarray(photos[0]).resize((28, 28), PIL.Image.Resampling.BOX))
+    canvas = pasted((250, 250), (face, (100, 120)))
+    (points,) = FaceAligner(detector=detector).fit([canvas]).detect([canvas]).landmarks
+    assert np.abs(points[0].mean(axis=0) - (114, 134)).max() < 4
 
 
 def test_policies_on_photos_pasted_side_by_side(photos, detector):
