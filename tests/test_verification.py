@@ -242,6 +242,28 @@ def test_log_likelihood_ratio_is_that_of_the_distributions(calibration):
         assert y[bin_].mean() == pytest.approx(probability[bin_].mean(), abs=0.06)
 
 
+@pytest.mark.filterwarnings("ignore:Larger scores")
+@pytest.mark.parametrize("weigh", [lambda rng: 1.0, lambda rng: 10.0 ** rng.uniform(-9, 9)])
+@pytest.mark.parametrize("gap", [0.0, 1.0, 4.0, 40.0])
+@pytest.mark.parametrize("n", [8, 500])
+def test_sigmoid_is_the_logistic_regression_of_soft_targets(n, gap, weigh):
+    rng = np.random.default_rng(n)
+    y = np.arange(n) % 2
+    X = rng.standard_t(3, n)[:, None] + gap * y[:, None]
+    weight = np.array([weigh(rng) for _ in range(n)])
+    totals = np.bincount(y, weight)
+    target = np.where(y == 1, (totals[1] + 1) / (totals[1] + 2), 1 / (totals[0] + 2))
+    share = weight / totals[y]
+    expected = LogisticRegression(C=np.inf, tol=1e-12, solver="newton-cholesky").fit(
+        np.tile(X, (2, 1)),
+        np.repeat([1, 0], n),
+        sample_weight=np.concatenate((share * target, share * (1 - target))),
+    )
+    verifier = PairVerifier().fit(X, y, sample_weight=weight)
+    ratio = expected.decision_function(X) if expected.coef_[0, 0] > 0 else np.zeros(n)
+    np.testing.assert_allclose(verifier.log_likelihood_ratio(X), ratio, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("criterion", ["accuracy", "eer", "far"])
 def test_without_a_prior_probability_and_prediction_agree(criterion):
     X, y = scored()
