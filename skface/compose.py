@@ -1,8 +1,8 @@
 """PerFace, which applies any transformer to faces of pairs, and whole pipelines."""
 
-import uuid
-from collections import OrderedDict
+import weakref
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
@@ -16,9 +16,9 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skface._callbacks import fit_task
 from skface._frozen import FittedOnce, fit_sources, notes_shapes, steps
-from skface._locks import ProcessLock
 from skface._prefetch import prefetch
 from skface._runtimes import expecting
+from skface._search import is_trial, seen_in
 from skface._validation import check_option
 from skface.align import FaceAligner
 from skface.base import RowTransformer
@@ -31,34 +31,20 @@ from skface.verification import PairVerifier
 from skface.weights import fetch_weights, list_weights, weights_info
 
 _OWN_WEIGHTS = "skface-mini"
-# What fits that are part of others have seen, by the outermost of them; that of the last two.
-_SEEN: OrderedDict[uuid.UUID, SeenRows] = OrderedDict()
-_SEEN_LOCK = ProcessLock()
-_N_SEEN = 2
 
 
-def seen_in(task: CallbackContext) -> SeenRows | None:
-    """Return what was seen of photos since the outermost fit began that a fit is part of.
+@dataclass
+class _Trial:
+    """What a PerFace takes for granted that a search scores and throws away.
 
-    Parameters
-    ----------
-    task : sklearn.callback.CallbackContext
-        The fit.
-
-    Returns
-    -------
-    SeenRows or None
-        Of this process, or None for a fit that is no part of another. The fits of a search are to
-        be compared, so that its photos should not change meanwhile, and are taken not to.
+    Nobody else gets hold of it, so that its transformer stays as it was fitted.
     """
-    if task.parent is None:
-        return None
-    with _SEEN_LOCK:
-        seen = _SEEN.setdefault(task.root_uuid, SeenRows())
-        _SEEN.move_to_end(task.root_uuid)
-        while len(_SEEN) > _N_SEEN:
-            _SEEN.popitem(last=False)
-    return seen
+
+    seen: SeenRows
+    fingerprints: dict
+
+
+_TRIALS: weakref.WeakKeyDictionary["PerFace", _Trial] = weakref.WeakKeyDictionary()
 
 
 def _takes_images(transformer) -> bool:
@@ -99,7 +85,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         equal state: in other folds, other processes, or another day. An
         :class:`skface.EmbeddingCache` bounds it, and tells what it holds. Each batch is stored
         before the next is computed. Values of photos without a face (all NaN) are not kept. Every
-        call asks whether a file has changed; only the fits of one search ask once for them all.
+        call asks whether a file has changed; what one search fits and scores asks once for all.
 
     Attributes
     ----------
@@ -163,29 +149,38 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         sources = fit_sources(self.transformer)
         caches = as_cache(self.cache) is not None
+        _TRIALS.pop(self, None)
         with fit_task(self, X, y, max_subtasks=1) as task:
-            rows = self._check_rows(X, seen_in(task) if caches else None)
+            seen = seen_in(task) if caches else None
+            rows = self._check_rows(X, seen)
             once = None
             if caches and sources is not None:
                 once = self._fitted_once(sources, rows)
             recalled = None if once is None else once.recall()
             if recalled is not None:
-                self.transformer_, self.output_shape_ = recalled
-                return rows
-            # what learns nothing from faces needs but one
-            chosen, targets = self._choose_to_fit(rows, y, None if sources is None else 1)
-            faces = self._faces(rows, chosen)
-            self.transformer_ = clone(self.transformer)
-            subtask = task.subcontext("fit-transformer")
-            with subtask.propagate_callback_context(self.transformer_):
-                subtask.call_on_fit_task_begin(estimator=self, X=faces, y=targets)
-                self.transformer_.fit(faces, targets)
-                subtask.call_on_fit_task_end(estimator=self, X=faces, y=targets)
-            (first,) = self._transform_batches(rows, [chosen[:1]])
-            self.output_shape_ = first.shape[1:]
-            if once is not None:
-                once.keep(self.transformer_, self.output_shape_)
+                self.transformer_, (self.output_shape_, fingerprints) = recalled
+            else:
+                fingerprints = {}
+                # what learns nothing from faces needs but one
+                self._fit_to(rows, y, None if sources is None else 1, task)
+                if once is not None:
+                    once.keep(self.transformer_, (self.output_shape_, fingerprints))
+            if seen is not None and is_trial(task):
+                _TRIALS[self] = _Trial(seen, fingerprints)
             return rows
+
+    def _fit_to(self, rows: Rows, y, n_most: int | None, task: CallbackContext) -> None:
+        """Fit the transformer to the distinct faces, or to this many."""
+        chosen, targets = self._choose_to_fit(rows, y, n_most)
+        faces = self._faces(rows, chosen)
+        self.transformer_ = clone(self.transformer)
+        subtask = task.subcontext("fit-transformer")
+        with subtask.propagate_callback_context(self.transformer_):
+            subtask.call_on_fit_task_begin(estimator=self, X=faces, y=targets)
+            self.transformer_.fit(faces, targets)
+            subtask.call_on_fit_task_end(estimator=self, X=faces, y=targets)
+        (first,) = self._transform_batches(rows, [chosen[:1]])
+        self.output_shape_ = first.shape[1:]
 
     @available_if(_names_its_features)
     def get_feature_names_out(self, input_features=None):
@@ -239,6 +234,8 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             with expecting(len(found)):
                 values = np.concatenate(list(self._transform_batches(rows, batches)))
         else:
+            regroups = rows.arity == 2 and len(found) == len(chosen)
+            trial = _TRIALS.get(self)
             values = cache.look_up(
                 self.transformer_,
                 rows.images,
@@ -246,7 +243,11 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 lambda batches: self._transform_batches(rows, batches),
                 self.batch_size,
                 self.output_shape_,
+                order=inverse if regroups else None,
+                fingerprints=None if trial is None else trial.fingerprints,
             )
+            if regroups:
+                return values
         if len(found) < len(chosen):
             dtype = np.result_type(values.dtype, np.float32)  # one that can hold NaN
             given, values = values, np.full((len(chosen), *self.output_shape_), np.nan, dtype)
@@ -280,6 +281,8 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         return values
 
     def _check_rows(self, X, seen: SeenRows | None = None) -> Rows:
+        if seen is None and self in _TRIALS:
+            seen = _TRIALS[self].seen
         if not _takes_images(self.transformer) and getattr(X, "ndim", 0) in (2, 3):
             array = np.asarray(X)
             is_pairs = array.ndim == 3 and array.shape[1] == 2

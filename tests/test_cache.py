@@ -1,5 +1,6 @@
 """The cache of PerFace against computing anew: same values, nothing computed twice or lost."""
 
+import copy
 import functools
 import importlib
 import os
@@ -24,7 +25,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 from torch import nn
@@ -52,6 +53,10 @@ SEEN = []  # how many faces each call of a counting function was given
 def mean_colour(X):
     SEEN.append(len(X))
     return X.reshape(len(X), -1, 3).mean(axis=1)
+
+
+def blackness(X):
+    return 1 - mean_colour(X)
 
 
 @pytest.fixture(autouse=True)
@@ -771,7 +776,7 @@ def looks(monkeypatch):
     return looks
 
 
-def test_fits_of_a_search_look_at_a_photo_once(counting, paths, tmp_path, looks):
+def test_fits_and_scores_of_a_search_look_at_a_photo_once(counting, paths, tmp_path, looks):
     pairs, same = paths[SLOTS], np.arange(30) % 2
     pipe = make_pipeline(PerFace(counting, cache=tmp_path / "cache"), PairVerifier())
     folds = list(KFold(3).split(pairs))
@@ -782,8 +787,7 @@ def test_fits_of_a_search_look_at_a_photo_once(counting, paths, tmp_path, looks)
     for rows in (pairs, list(map(tuple, pairs.tolist())), pd.DataFrame(pairs)):
         looks.clear()
         search.fit(rows, same)
-        scored = [len(np.unique(pairs[test])) for _, test in folds]
-        assert len(looks) == len(np.unique(pairs)) + 3 * sum(scored)
+        assert sorted(looks) == np.unique(pairs).tolist()
         np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected)
 
 
@@ -802,6 +806,43 @@ def test_a_photo_that_changed_after_a_search_is_computed_anew(counting, paths, t
     search.fit(pairs, same)
     vectors = search.best_estimator_[0].transform(pairs)
     np.testing.assert_allclose(vectors[0, 0], mean_colour((changed // 2)[None] / 255)[0])
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_what_outlives_a_search_looks_again(folds, counting, paths, tmp_path, looks):
+    pairs, same = paths[SLOTS], np.arange(30) % 2
+    pipe = make_pipeline(PerFace(counting, cache=tmp_path / "cache"), PairVerifier())
+    search = GridSearchCV(pipe, {"pairverifier__threshold": [0.9]}, cv=KFold(folds))
+    kept = {
+        "best": search.fit(pairs, same).best_estimator_,
+        "plain": clone(pipe).fit(pairs, same),
+        "of a fold": cross_validate(
+            pipe, pairs, same, cv=KFold(folds), return_estimator=True, error_score="raise"
+        )["estimator"][0],
+    }
+    for pipeline in kept.values():
+        for estimator in (pipeline, copy.deepcopy(pipeline), pickle.loads(pickle.dumps(pipeline))):
+            looks.clear()
+            estimator.predict(pairs)
+            assert sorted(looks) == np.unique(pairs).tolist()
+
+
+def test_a_trial_that_is_fitted_again_looks_again(counting, paths, tmp_path, looks):
+    pairs, same = paths[SLOTS], np.arange(30) % 2
+    kept = []
+
+    def score(pipeline, X, y):
+        kept.append(pipeline)
+        return pipeline.score(X, y)
+
+    pipe = make_pipeline(PerFace(counting, cache=tmp_path / "cache"), PairVerifier())
+    grid = {"pairverifier__threshold": [0.9]}
+    GridSearchCV(pipe, grid, scoring=score, error_score="raise").fit(pairs, same)
+    looks.clear()
+    vectors = kept[0][0].fit(pairs).transform(pairs)
+    assert sorted(looks) == np.sort(np.tile(np.unique(pairs), 2)).tolist()
+    kept[0][0].transformer_.func = blackness
+    np.testing.assert_allclose(kept[0][0].transform(pairs), 1 - vectors)
 
 
 def test_files_that_a_search_misses_are_all_named(counting, paths, tmp_path):

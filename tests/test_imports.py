@@ -30,7 +30,7 @@ LAYERS = (
     ("images", "metrics", "weights", "nn"),
     ("cache", "pairs", "plotting"),
     ("base", "datasets", "model_selection"),
-    ("_frozen", "_network", "align"),
+    ("_frozen", "_network", "_search", "align"),
     ("_engine", "_teacher", "_training_set"),
     ("_fitting",),
     ("embedding", "onnx", "siamese", "verification"),

@@ -155,6 +155,9 @@ class EmbeddingCache:
         compute: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
         batch_size: int,
         shape: tuple[int, ...],
+        *,
+        order: np.ndarray | None = None,
+        fingerprints: dict | None = None,
     ) -> np.ndarray:
         """Return the values of images, and compute those that are not there.
 
@@ -172,10 +175,15 @@ class EmbeddingCache:
             Images computed at a time. Each batch is stored before the next.
         shape : tuple of int
             Shape of one value, which may follow that of the images.
+        order : ndarray of shape (m,), default=None
+            Places in `indices` whose values to return, in this order; None for all of them.
+        fingerprints : dict, default=None
+            What the transformer is known by, found out before and not to be asked again; what is
+            found out now is added. None for a transformer that may have changed.
 
         Returns
         -------
-        ndarray of shape (n, ...)
+        ndarray of shape (n, ...) or (m, ...)
             As `compute` returned them.
 
         Raises
@@ -198,13 +206,17 @@ class EmbeddingCache:
         def are_same(places: np.ndarray) -> np.ndarray:
             return desk.digests.are_same(images, indices[places], [photos[i] for i in places])
 
+        known = {} if fingerprints is None else fingerprints
+        if (kinds, shape) not in known:
+            known[kinds, shape] = fingerprint(transformer, kinds, shape)
         return desk.look_up(
-            fingerprint(transformer, kinds, shape),
+            known[kinds, shape],
             photos,
             lambda batches: compute(indices[places] for places in batches),
             are_same,
             batch_size,
             self.max_bytes,
+            order,
         )
 
     def _desk(self) -> Desk:

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,8 @@ class Shelf:
 
     def find(self, photos: list[bytes | None]) -> np.ndarray:
         """Return the places of photos in `values`, -1 for those that are not here."""
-        get = self.place_of.get
-        return np.array([get(photo, -1) for photo in photos], dtype=np.intp)
+        places = map(self.place_of.get, photos, repeat(-1))
+        return np.fromiter(places, np.intp, len(photos))
 
     def add(self, vectors: dict[bytes, np.ndarray]) -> None:
         """Put vectors of one shape and type, by photo, on the shelf."""
@@ -119,8 +120,9 @@ class Desk:
         are_same: Callable[[np.ndarray], np.ndarray],
         batch_size: int,
         max_bytes: int | None,
+        order: np.ndarray | None,
     ) -> np.ndarray:
-        """Return one vector per photo.
+        """Return one vector per photo, or those of some places.
 
         Parameters
         ----------
@@ -136,10 +138,12 @@ class Desk:
             Most photos to compute at a time. They are stored before the next are computed.
         max_bytes : int or None
             Bound of the store.
+        order : ndarray of shape (m,) or None
+            Places in `photos` whose vectors to return, in this order; None for all of them.
 
         Returns
         -------
-        ndarray of shape (len(photos), ...)
+        ndarray of shape (len(photos), ...) or (m, ...)
             Read as `compute` returned them.
         """
         shelf = self._shelf(transformer)
@@ -167,12 +171,12 @@ class Desk:
             self.misses += work.n_computed + len(unknown)
             self.hits += len(set(photos)) - work.n_computed - (None in photos)
         else:
-            self.hits += len(set(photos))
+            self.hits += np.count_nonzero(np.bincount(places))
         kept = places >= 0
         shelf.note_use(places[kept])
         self._bound_memory()
-        if not loose:
-            return shelf.values[places]
+        if not loose:  # gathered once, for that takes the time
+            return shelf.values[places if order is None else places[order]]
         some = next(iter(loose.values()))
         dtype = some.dtype if shelf.values is None else np.result_type(some, shelf.values)
         values = np.empty((len(photos), *some.shape), dtype)
@@ -180,7 +184,7 @@ class Desk:
             values[kept] = shelf.values[places[kept]]
         for at, value in loose.items():
             values[at] = value
-        return values
+        return values if order is None else values[order]
 
     def keep(
         self,
