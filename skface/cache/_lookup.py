@@ -21,6 +21,9 @@ from skface.cache._photos import PhotoDigests
 from skface.cache._store import Store, StoreFullError
 
 _MEMORY_BYTES = 2**28  # vectors of one store that a process keeps in memory
+_MOST_FOUND = (
+    2**18
+)  # photos in lists whose places are remembered, as those of the folds of a search
 _RENEW_SECONDS = 2.0
 _WAIT_SECONDS = 0.02
 
@@ -37,11 +40,26 @@ class Shelf:
         self.values: np.ndarray | None = None
         self._used = np.empty(0, dtype=np.int64)
         self._noted = 0
+        # with the list, so that no other gets its id
+        self._found: dict[int, tuple[list, np.ndarray]] = {}
+        self._n_found = 0
 
     def find(self, photos: list[bytes | None]) -> np.ndarray:
-        """Return the places of photos in `values`, -1 for those that are not here."""
-        places = map(self.place_of.get, photos, repeat(-1))
-        return np.fromiter(places, np.intp, len(photos))
+        """Return the places of photos in `values`, -1 for those that are not here.
+
+        Where all are here, the same list has the same places from now on: it must not be changed.
+        """
+        kept = self._found.get(id(photos))
+        if kept is not None:
+            return kept[1]
+        places = np.fromiter(map(self.place_of.get, photos, repeat(-1)), np.intp, len(photos))
+        if len(places) and places.min() >= 0:
+            self._n_found += len(places)
+            if self._n_found > _MOST_FOUND:
+                self._found.clear()
+                self._n_found = len(places)
+            self._found[id(photos)] = photos, places
+        return places
 
     def add(self, vectors: dict[bytes, np.ndarray]) -> None:
         """Put vectors of one shape and type, by photo, on the shelf."""
