@@ -35,9 +35,6 @@ NETWORKS = {
     ),
 }
 
-# What is there without anything being said, and what is enough for photos that a face fills.
-DETECTION_SIZES = (640, 320)
-
 
 def main() -> None:
     """Print the tables."""
@@ -57,8 +54,7 @@ def main() -> None:
         print("\n| from paths to | photos/s |\n|---|---|")
         for name, rate in rates.items():
             print(f"| {name} | {rate:,.0f} |")
-        for size in DETECTION_SIZES:
-            print(f"\n{bound(steps, rates, size, n_cores)}", flush=True)
+        print(f"\n{bound(steps, rates['embeddings'], n_cores)}", flush=True)
     if args.n_pairs:
         print(f"\n{args.n_pairs} pairs from paths to decisions, {n_cores} core(s)\n")
         print("| network | | seconds | ratio |\n|---|---|---|---|")
@@ -93,17 +89,13 @@ def measure_photos(folder: str, n_photos: int) -> tuple[dict[str, float], dict[s
     # converted at once, so that no run has to wait for it
     runtime = "openvino" if is_installed("openvino") else "torch"
     embedder = FaceNetEmbedder(weights=WEIGHTS, runtime=runtime)
-    rates = {}
-    for size in DETECTION_SIZES:
-        aligner = FaceAligner(WEIGHTS, detector="yunet", detection_size=size, on_failure="nan")
-        crops = aligner.fit(paths[:1]).transform(paths)
-        rates[f"aligned faces, detection_size={size}"] = n_photos / _least_seconds(
-            lambda aligner=aligner: aligner.transform(paths)
-        )
-        whole = PerFace(make_pipeline(aligner, embedder)).fit(paths[:1])
-        rates[f"embeddings, detection_size={size}"] = n_photos / _least_seconds(
-            lambda whole=whole: whole.transform(paths)
-        )
+    aligner = FaceAligner(WEIGHTS, detector="yunet", on_failure="nan").fit(paths[:1])
+    whole = PerFace(make_pipeline(aligner, embedder)).fit(paths[:1])
+    crops = aligner.transform(paths)
+    rates = {
+        "aligned faces": n_photos / _least_seconds(lambda: aligner.transform(paths)),
+        "embeddings": n_photos / _least_seconds(lambda: whole.transform(paths)),
+    }
     crops = crops[~np.isnan(crops[:, 0, 0, 0])]
     embedder.fit(crops[:1]).transform(crops[:64])
     steps = steps_of_alignment(paths, aligner)
@@ -120,7 +112,8 @@ def steps_of_alignment(paths: list[str], aligner: FaceAligner) -> dict[str, floa
     photos = [decode(path) for path in paths]
     yunet, opencv = YuNet(aligner.detector_), YuNet(aligner.detector_)
     opencv._find = _OpenCv(aligner.detector_)
-    found = [yunet(photo, 0.6, 320) for photo in photos]
+    size = aligner.detection_size
+    found = [yunet(photo, 0.6, size) for photo in photos]
 
     def warp_all():
         for photo, faces in zip(photos, found, strict=True):
@@ -131,25 +124,20 @@ def steps_of_alignment(paths: list[str], aligner: FaceAligner) -> dict[str, floa
     def each(function, items):
         return _core_seconds(lambda: [function(item) for item in items]) / len(items)
 
-    steps = {
+    return {
         "decode, Pillow alone": each(_decode_by_pillow, paths),
         "decode": each(decode, paths),
+        "detect by OpenCV": each(lambda photo: opencv(photo, 0.6, size), photos[:100]),
+        "detect": each(lambda photo: yunet(photo, 0.6, size), photos),
+        "warp": _core_seconds(warp_all) / len(photos),
     }
-    for size in DETECTION_SIZES:
-        for name, find in (("detect by OpenCV", opencv), ("detect", yunet)):
-            steps[f"{name}, detection_size={size}"] = each(
-                lambda photo, find=find, size=size: find(photo, 0.6, size), photos[:100]
-            )
-    return steps | {"warp": _core_seconds(warp_all) / len(photos)}
 
 
-def bound(steps: dict[str, float], rates: dict[str, float], size: int, n_cores: int) -> str:
+def bound(steps: dict[str, float], reached: float, n_cores: int) -> str:
     """Say how near a run comes to what its steps cost, and which of them costs most."""
-    detect = f"detect, detection_size={size}"
-    needed = {name: steps[name] for name in ("decode", detect, "warp", "embed")}
+    needed = {name: steps[name] for name in ("decode", "detect", "warp", "embed")}
     total = sum(needed.values())
     most = max(needed, key=needed.get)
-    reached = rates[f"embeddings, detection_size={size}"]
     return (
         f"The steps add up to {1e3 * total:.2f} ms of one core per photo, which allows "
         f"{n_cores / total:,.0f} photos/s; {reached:,.0f} were reached. Most goes to '{most}' "
@@ -194,7 +182,8 @@ def measure_pairs(folder: str, n_pairs: int, n_loop: int, network: str) -> dict[
 def pair_by_pair(geometry: str, params: dict) -> Callable[[str, str], bool]:
     """Return a function that verifies one pair as libraries do that know nothing of batches.
 
-    Each photo is decoded, looked at as large as FaceAligner looks at it, and embedded alone.
+    Each photo is decoded, looked at as it is, as FaceAligner does with photos of this size, and
+    embedded alone.
     """
     import cv2
     import torch
@@ -205,17 +194,15 @@ def pair_by_pair(geometry: str, params: dict) -> Callable[[str, str], bool]:
     embedder = FaceNetEmbedder(**params).fit(face)
     network = embedder._rebuild()
     crop_of = FaceAligner(geometry).fit(face).geometry_
-    detector = cv2.FaceDetectorYN.create(str(fetch_weights("yunet")[0]), "", (500, 500), 0.6)
+    detector = cv2.FaceDetectorYN.create(str(fetch_weights("yunet")[0]), "", (250, 250), 0.6)
 
     def embed(path: str) -> np.ndarray:
         photo = _decode_by_pillow(path)
-        height, width = (2 * side for side in photo.shape[:2])
-        large = cv2.resize(photo, (width, height))
-        detector.setInputSize((width, height))
-        faces = detector.detect(cv2.cvtColor(large, cv2.COLOR_RGB2BGR))[1]
+        detector.setInputSize(photo.shape[1::-1])
+        faces = detector.detect(cv2.cvtColor(photo, cv2.COLOR_RGB2BGR))[1]
         if faces is None:
             return np.full(embedder.embedding_dim_, np.nan)
-        points = faces[0, 4:14].reshape(5, 2) / 2
+        points = faces[0, 4:14].reshape(5, 2)
         crop = cv2.warpAffine(photo, fit_similarity(points, crop_of.points), crop_of.size)
         with torch.inference_mode():
             vector = network.module(torch.from_numpy(network.inputs([crop])))[0].numpy()
