@@ -209,7 +209,6 @@ def build_network(
             else:  # nothing is drawn, so that nobody waits for a network that is being trained
                 with torch.device("meta"):
                     module = spec.build(width, input_shape)
-                module.to_empty(device="cpu")
     if not isinstance(module, nn.Module):
         raise TypeError(
             f"backbone={backbone!r} returned a {type(module).__name__}, not a torch.nn.Module."
@@ -307,11 +306,16 @@ def _load_into(module: nn.Module, state: State, origin: Any) -> None:
             f"weights={str(origin)!r} do not fit the network; {'; '.join(problems)}. Check "
             "backbone and embedding_dim."
         )
-    tensors = {name: torch.from_numpy(np.array(state[name])) for name in given}
-    module.load_state_dict(tensors, strict=False)
     own = module.state_dict()
-    for name in own.keys() - given.keys():
-        own[name].zero_()
+    tensors = {
+        name: torch.from_numpy(np.array(state[name])).to(like.dtype)
+        if name in given
+        else torch.zeros(like.shape, dtype=like.dtype)
+        for name, like in own.items()
+    }
+    # Names and shapes alone have no memory to copy into. A module of the user's keeps its tensors,
+    # two of which may be one.
+    module.load_state_dict(tensors, assign=all(like.is_meta for like in own.values()))
 
 
 def _common_size(rows: Rows, batch_size: int) -> tuple[int, int]:

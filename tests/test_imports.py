@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import skface
+from skface.nn.backbones import BACKBONES
 
 PACKAGE = Path(skface.__file__).parent
 HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
@@ -59,6 +60,31 @@ def test_import_skface_is_light():
 )
 def test_no_torch_where_no_network_runs(module):
     assert "torch" not in _loaded_by(f"import skface.{module}")
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_loading_weights_does_not_load_the_compiler(backbone):
+    # which takes longer than all else that happens then
+    code = f"""
+import sys, torch
+from skface._network import build_network
+from skface.nn.backbones import get_backbone
+before = set(sys.modules)
+spec = get_backbone({backbone!r})
+shape = (64,) if spec.flat else (3, *(spec.input_size or (64, 64)))
+with torch.device("meta"):
+    like = spec.build(spec.embedding_dim, shape).state_dict()
+state = {{name: torch.ones(t.shape, dtype=t.dtype).numpy() for name, t in like.items()}}
+network = build_network({backbone!r}, shape, None, state=state)
+tensors = [*network.module.parameters(), *network.module.buffers()]
+assert tensors and not any(t.is_meta for t in tensors)
+assert all((t == 1).all() for t in tensors)
+print("then", *(set(sys.modules) - before))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    assert not {"torch._dynamo", "sympy"} & set(result.stdout.split())
 
 
 def test_imports_raise_no_warning_of_their_own():

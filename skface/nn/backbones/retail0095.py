@@ -46,8 +46,9 @@ class Retail0095(MobileFaceNet):
         self.register_buffer("input_scale", torch.full((1, 3, 1, 1), 1 / 127.5))
         self.register_buffer("input_shift", torch.full((1, 3, 1, 1), -1.0))
         # Without normalisation layers, only He initialisation carries a signal through 50 layers.
+        # On the meta device there is nothing to draw, and torch would load its compiler to do so.
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, a=0.25)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
