@@ -19,6 +19,7 @@ import pickle
 import struct
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -386,13 +387,24 @@ def locate_weights(name: str) -> tuple[Path, ...]:
     -------
     tuple of Path
         One per file, the one to open first; they need not exist.
+
+    Warns
+    -----
+    UserWarning
+        If ``SKFACE_HOME`` names no folder.
     """
     entry = weights_info(name)
     names = [file.filename for file in entry.files]
     folder = _home()
     if all(file.url is None for file in entry.files):
-        folder = Path(__file__).with_name("data")
-    elif folder is None or not any(os.path.lexists(folder / filename) for filename in names):
+        return tuple(Path(__file__).with_name("data") / filename for filename in names)
+    if folder is not None and not folder.is_dir():
+        warnings.warn(
+            f"SKFACE_HOME={os.environ['SKFACE_HOME']!r} is no folder, so that {name!r} is looked "
+            "for elsewhere: correct it, or unset it.",
+            stacklevel=2,
+        )
+    if folder is None or not any(os.path.lexists(folder / filename) for filename in names):
         folder = platformdirs.user_cache_path("skface")
     return tuple(folder / filename for filename in names)
 

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -145,11 +146,23 @@ def test_a_tilde_in_skface_home_is_the_home_folder(site, monkeypatch, tmp_path):
     assert fetch_weights("toy") == (tmp_path / "weights" / "toy.pt",)
 
 
-@pytest.mark.parametrize("value", ["", "nowhere", "~nobody-of-this-name/weights"])
-def test_skface_home_that_is_not_there_leaves_the_cache(value, site, cache, monkeypatch):
-    monkeypatch.setenv("SKFACE_HOME", value)
+def test_an_empty_skface_home_is_none(site, cache, monkeypatch):
+    monkeypatch.setenv("SKFACE_HOME", "")
     put(cache, "toy.pt")
     assert fetch_weights("toy") == (cache / "toy.pt",)
+
+
+@pytest.mark.parametrize("value", ["nowhere", "~nobody-of-this-name/weights", "a file"])
+def test_skface_home_that_is_no_folder_is_warned_about(value, site, cache, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("a file").touch()
+    monkeypatch.setenv("SKFACE_HOME", value)
+    put(cache, "toy.pt")
+    with pytest.warns(UserWarning, match=f"SKFACE_HOME='{value}' is no folder"):
+        assert fetch_weights("toy") == (cache / "toy.pt",)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fetch_weights("skface-mini")  # which comes with skface
 
 
 @pytest.mark.parametrize("content", [b"", FILES["toy.pt"][:-1], FILES["toy.pt"].upper()])
