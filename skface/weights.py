@@ -128,7 +128,7 @@ _ENTRIES = (
                 "skface-mini-scores.npz",
                 None,
                 16_103,
-                "4e509ee977e3f91aa3b70a9840d370460ef003640175d10d8f316c38fd333bf4",
+                "bf3ca2fc417aee492d58f3e4f501161a3f0b7ab7a4971a32f491467e9b9e7964",
             ),
         ),
         licence="Apache-2.0, like its teacher's; the photos it learnt from are for research use",
