@@ -31,7 +31,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skface._version import __version__
 
-_FORMAT = 1  # of the encoding
+_FORMAT = 2  # of the encoding, and of what skface computes between two versions
 _DIGEST_BYTES = 16
 # How the work is done, or what is decided by the time an estimator is fitted.
 _IRRELEVANT = {

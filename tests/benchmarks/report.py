@@ -3,7 +3,7 @@
     python tests/benchmarks/report.py FOLDER [--out report]
 
 FOLDER holds ``lfw_home`` as scikit-learn lays it out; weights are looked up as usual (set
-SKFACE_HOME). It takes ten to fifteen minutes, and writes ``report.md`` and ``report.png`` into the
+SKFACE_HOME). It takes about ten minutes, and writes ``report.md`` and ``report.png`` into the
 folder that --out names. Nothing else should run on the machine meanwhile. Every section is what a
 script of its own prints, which can be run alone with other settings.
 """
