@@ -308,9 +308,9 @@ def _load_into(module: nn.Module, state: State, origin: Any) -> None:
         )
     own = module.state_dict()
     tensors = {
-        name: torch.from_numpy(np.array(state[name])).to(like.dtype)
+        name: torch.from_numpy(np.array(state[name], order="C")).to(like.dtype)
         if name in given
-        else torch.zeros(like.shape, dtype=like.dtype)
+        else torch.zeros(like.shape, dtype=like.dtype, device="cpu")
         for name, like in own.items()
     }
     # Names and shapes alone have no memory to copy into. A module of the user's keeps its tensors,

@@ -39,7 +39,7 @@ class YuNet:
         self._find = _choose_runtime(model)
 
     def __call__(self, photo: np.ndarray, min_score: float, detection_size: int) -> np.ndarray:
-        """Return the faces (k, 15), of this score or more, of an RGB photo of uint8.
+        """Return the faces (k, 15), of a score above this, of an RGB photo of uint8.
 
         `detection_size` is the longer side in pixels that larger photos are scaled to.
         """

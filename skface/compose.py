@@ -2,7 +2,6 @@
 
 import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
@@ -33,18 +32,8 @@ from skface.weights import fetch_weights, list_weights, weights_info
 _OWN_WEIGHTS = "skface-mini"
 
 
-@dataclass
-class _Trial:
-    """What a PerFace takes for granted that a search scores and throws away.
-
-    Nobody else gets hold of it, so that its transformer stays as it was fitted.
-    """
-
-    seen: SeenRows
-    fingerprints: dict
-
-
-_TRIALS: weakref.WeakKeyDictionary["PerFace", _Trial] = weakref.WeakKeyDictionary()
+# What a PerFace that a search scores and throws away has seen of photos.
+_TRIALS: weakref.WeakKeyDictionary["PerFace", SeenRows] = weakref.WeakKeyDictionary()
 
 
 def _takes_images(transformer) -> bool:
@@ -158,15 +147,14 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 once = self._fitted_once(sources, rows)
             recalled = None if once is None else once.recall()
             if recalled is not None:
-                self.transformer_, (self.output_shape_, fingerprints) = recalled
+                self.transformer_, self.output_shape_ = recalled
             else:
-                fingerprints = {}
                 # what learns nothing from faces needs but one
                 self._fit_to(rows, y, None if sources is None else 1, task)
                 if once is not None:
-                    once.keep(self.transformer_, (self.output_shape_, fingerprints))
+                    once.keep(self.transformer_, self.output_shape_)
             if seen is not None and is_trial(task):
-                _TRIALS[self] = _Trial(seen, fingerprints)
+                _TRIALS[self] = seen
             return rows
 
     def _fit_to(self, rows: Rows, y, n_most: int | None, task: CallbackContext) -> None:
@@ -235,7 +223,6 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 values = np.concatenate(list(self._transform_batches(rows, batches)))
         else:
             regroups = rows.arity == 2 and len(found) == len(chosen)
-            trial = _TRIALS.get(self)
             values = cache.look_up(
                 self.transformer_,
                 rows.images,
@@ -244,7 +231,6 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 self.batch_size,
                 self.output_shape_,
                 order=inverse if regroups else None,
-                fingerprints=None if trial is None else trial.fingerprints,
             )
             if regroups:
                 return values
@@ -281,8 +267,8 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         return values
 
     def _check_rows(self, X, seen: SeenRows | None = None) -> Rows:
-        if seen is None and self in _TRIALS:
-            seen = _TRIALS[self].seen
+        if seen is None:
+            seen = _TRIALS.get(self)
         if not _takes_images(self.transformer) and getattr(X, "ndim", 0) in (2, 3):
             array = np.asarray(X)
             is_pairs = array.ndim == 3 and array.shape[1] == 2

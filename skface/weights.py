@@ -398,7 +398,7 @@ def locate_weights(name: str) -> tuple[Path, ...]:
     folder = _home()
     if all(file.url is None for file in entry.files):
         return tuple(Path(__file__).with_name("data") / filename for filename in names)
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not os.path.isdir(folder):  # which never raises
         warnings.warn(
             f"SKFACE_HOME={os.environ['SKFACE_HOME']!r} is no folder, so that {name!r} is looked "
             "for elsewhere: correct it, or unset it.",

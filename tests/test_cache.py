@@ -808,6 +808,51 @@ def test_a_photo_that_changed_after_a_search_is_computed_anew(counting, paths, t
     np.testing.assert_allclose(vectors[0, 0], mean_colour((changed // 2)[None] / 255)[0])
 
 
+def test_a_scorer_that_changes_what_it_scores_spoils_no_value(tmp_path):
+    X = np.random.default_rng(0).normal(size=(40, 2, 6))
+    y = np.arange(40) % 2
+
+    def score(pipeline, X, y):
+        pipeline[0].transformer_.components_ *= 2
+        return pipeline.score(X, y)
+
+    per_face = PerFace(PCA(3, random_state=0), cache=tmp_path)
+    pipe = make_pipeline(per_face, PairVerifier("euclidean"))
+    folds = list(KFold(2).split(X))
+    GridSearchCV(pipe, {}, cv=folds, scoring=score, error_score="raise").fit(X, y)
+    train, test = folds[0]
+    values = clone(per_face).fit(X[train], y[train]).transform(X[test])
+    plain = PerFace(PCA(3, random_state=0)).fit(X[train], y[train])
+    np.testing.assert_allclose(values, plain.transform(X[test]))
+
+
+def test_places_of_a_list_stay_while_a_shelf_grows():
+    shelf = _lookup.Shelf()
+    photos = [str(i).encode() for i in range(300)]
+    vectors = {photo: np.array([float(photo)]) for photo in photos}
+    first = photos[:150]
+    assert (shelf.find(first) == -1).all()
+    shelf.add({photo: vectors[photo] for photo in photos[100:200]})
+    assert (shelf.find(first) >= 0).sum() == 50
+    shelf.add({photo: vectors[photo] for photo in photos[:100]})
+    places = shelf.find(first)
+    shelf.add(vectors)
+    assert shelf.find(first) is places
+    for some in (first, photos, photos[::-1]):
+        np.testing.assert_array_equal(shelf.values[shelf.find(some), 0], [float(p) for p in some])
+
+
+def test_a_shelf_remembers_places_of_so_many_photos_only(monkeypatch):
+    monkeypatch.setattr(_lookup, "_MOST_FOUND", 1000)
+    shelf = _lookup.Shelf()
+    photos = [str(i).encode() for i in range(300)]
+    shelf.add({photo: np.zeros(1) for photo in photos})
+    for n in (300, 1, 300, 99, 300, 250, 300):
+        shelf.find(photos[:n])
+        assert sum(len(kept) for kept, _ in shelf._found.values()) <= 1000
+        assert all(len(kept) >= 100 for kept, _ in shelf._found.values())
+
+
 @pytest.mark.parametrize("folds", [2, 3])
 def test_what_outlives_a_search_looks_again(folds, counting, paths, tmp_path, looks):
     pairs, same = paths[SLOTS], np.arange(30) % 2

@@ -62,7 +62,9 @@ def test_networks_are_built_on_the_cpu_whatever_the_default():
     try:
         network = build_network("small-resnet", (3, 32, 32), None)
         again = build_network("small-resnet", (3, 32, 32), None, state=network.state())
+        old = {k: v for k, v in network.state().items() if not k.endswith("num_batches_tracked")}
+        uncounted = build_network("small-resnet", (3, 32, 32), None, state=old)
     finally:
         torch.set_default_device(None)
-    for built in (network, again):
+    for built in (network, again, uncounted):
         assert {tensor.device.type for tensor in built.module.state_dict().values()} == {"cpu"}

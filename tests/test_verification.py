@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -242,6 +243,15 @@ def test_log_likelihood_ratio_is_that_of_the_distributions(calibration):
         assert y[bin_].mean() == pytest.approx(probability[bin_].mean(), abs=0.06)
 
 
+def cross_entropy(slope, intercept, X, y, weight):
+    """Sum what the sigmoid is fitted to: classes weigh alike, and targets are Platt's."""
+    totals = np.bincount(y, weight)
+    target = np.where(y == 1, (totals[1] + 1) / (totals[1] + 2), 1 / (totals[0] + 2))
+    log_odds = slope * X[:, 0] + intercept
+    losses = np.logaddexp(0, log_odds) - target * log_odds
+    return (weight / totals[y] * losses).sum()
+
+
 @pytest.mark.filterwarnings("ignore:Larger scores")
 @pytest.mark.parametrize("weigh", [lambda rng: 1.0, lambda rng: 10.0 ** rng.uniform(-9, 9)])
 @pytest.mark.parametrize("gap", [0.0, 1.0, 4.0, 40.0])
@@ -262,6 +272,25 @@ def test_sigmoid_is_the_logistic_regression_of_soft_targets(n, gap, weigh):
     verifier = PairVerifier().fit(X, y, sample_weight=weight)
     ratio = expected.decision_function(X) if expected.coef_[0, 0] > 0 else np.zeros(n)
     np.testing.assert_allclose(verifier.log_likelihood_ratio(X), ratio, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("weighs", [False, True])
+@pytest.mark.parametrize("outlier", [1e3, 1e5, 1e7])
+def test_sigmoid_is_the_best_one_also_where_one_score_lies_far_out(outlier, weighs):
+    rng = np.random.default_rng(0)
+    y = (np.arange(2000) % 20 == 0).astype(int)
+    X = -np.abs(rng.normal(20 - 8 * y, 3.0))[:, None]
+    X[1] = -outlier
+    weight = 1e6 * rng.integers(1, 100, 2000) if weighs else np.ones(2000)
+    found = PairVerifier().fit(X, y, sample_weight=weight).calibrator_
+    loss = cross_entropy(found.slope, found.intercept, X, y, weight)
+    best = minimize(
+        lambda line: cross_entropy(*line, X, y, weight),
+        [0.5, 5.0],
+        method="Nelder-Mead",
+        options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000},
+    )
+    assert loss <= best.fun + 1e-9
 
 
 @pytest.mark.parametrize("criterion", ["accuracy", "eer", "far"])

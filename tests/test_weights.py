@@ -152,7 +152,7 @@ def test_an_empty_skface_home_is_none(site, cache, monkeypatch):
     assert fetch_weights("toy") == (cache / "toy.pt",)
 
 
-@pytest.mark.parametrize("value", ["nowhere", "~nobody-of-this-name/weights", "a file"])
+@pytest.mark.parametrize("value", ["nowhere", "~nobody-of-this-name/weights", "a file", "x" * 300])
 def test_skface_home_that_is_no_folder_is_warned_about(value, site, cache, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("a file").touch()

@@ -157,7 +157,6 @@ class EmbeddingCache:
         shape: tuple[int, ...],
         *,
         order: np.ndarray | None = None,
-        fingerprints: dict | None = None,
     ) -> np.ndarray:
         """Return the values of images, and compute those that are not there.
 
@@ -177,9 +176,6 @@ class EmbeddingCache:
             Shape of one value, which may follow that of the images.
         order : ndarray of shape (m,), default=None
             Places in `indices` whose values to return, in this order; None for all of them.
-        fingerprints : dict, default=None
-            What the transformer is known by, found out before and not to be asked again; what is
-            found out now is added. None for a transformer that may have changed.
 
         Returns
         -------
@@ -206,11 +202,8 @@ class EmbeddingCache:
         def are_same(places: np.ndarray) -> np.ndarray:
             return desk.digests.are_same(images, indices[places], [photos[i] for i in places])
 
-        known = {} if fingerprints is None else fingerprints
-        if (kinds, shape) not in known:
-            known[kinds, shape] = fingerprint(transformer, kinds, shape)
         return desk.look_up(
-            known[kinds, shape],
+            fingerprint(transformer, kinds, shape),
             photos,
             lambda batches: compute(indices[places] for places in batches),
             are_same,

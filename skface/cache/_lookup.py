@@ -21,9 +21,10 @@ from skface.cache._photos import PhotoDigests
 from skface.cache._store import Store, StoreFullError
 
 _MEMORY_BYTES = 2**28  # vectors of one store that a process keeps in memory
-_MOST_FOUND = (
-    2**18
-)  # photos in lists whose places are remembered, as those of the folds of a search
+# Lists of photos whose places are remembered, as those of the folds of a search: least length of
+# one, and most photos of all.
+_LEAST_FOUND = 100
+_MOST_FOUND = 2**18
 _RENEW_SECONDS = 2.0
 _WAIT_SECONDS = 0.02
 
@@ -47,13 +48,13 @@ class Shelf:
     def find(self, photos: list[bytes | None]) -> np.ndarray:
         """Return the places of photos in `values`, -1 for those that are not here.
 
-        Where all are here, the same list has the same places from now on: it must not be changed.
+        Where all are here, a long list has the same places from now on: it must not be changed.
         """
         kept = self._found.get(id(photos))
         if kept is not None:
             return kept[1]
         places = np.fromiter(map(self.place_of.get, photos, repeat(-1)), np.intp, len(photos))
-        if len(places) and places.min() >= 0:
+        if len(places) >= _LEAST_FOUND and places.min() >= 0:
             self._n_found += len(places)
             if self._n_found > _MOST_FOUND:
                 self._found.clear()
