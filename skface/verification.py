@@ -672,17 +672,18 @@ def _fit_line(score: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tupl
         return weight @ (np.logaddexp(0, log_odds) - target * log_odds)
 
     parameters = np.zeros(2)
+    least = loss(parameters)
     for _ in range(_MOST_STEPS):
         probability = expit(parameters @ line)
         gradient = line @ (weight * (probability - target))
         curvature = (line * (weight * probability * (1 - probability))) @ line.T
         step = np.linalg.lstsq(curvature, gradient)[0]  # where all is saturated, it is singular
         gain = gradient @ step  # twice what the step is expected to lower the loss by
-        if gain > _ROUNDING:
-            least = loss(parameters)
-            while loss(parameters - step) > least - 1e-4 * (gradient @ step):
-                step /= 2
-        parameters -= step
+        lower = loss(parameters - step)
+        while gain > _ROUNDING and lower > least - 1e-4 * (gradient @ step):
+            step /= 2
+            lower = loss(parameters - step)
+        parameters, least = parameters - step, lower
         if gain < _ROUNDING**2:
             break
     slope, intercept = parameters
