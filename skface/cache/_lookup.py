@@ -190,7 +190,7 @@ class Desk:
             self.misses += work.n_computed + len(unknown)
             self.hits += len(set(photos)) - work.n_computed - (None in photos)
         else:
-            self.hits += np.count_nonzero(np.bincount(places))
+            self.hits += int(np.count_nonzero(np.bincount(places)))
         kept = places >= 0
         shelf.note_use(places[kept])
         self._bound_memory()
