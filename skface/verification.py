@@ -658,8 +658,8 @@ def _fit_line(score: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tupl
 
     They minimise the weighted cross-entropy, which is convex, by Newton's method with steps that
     are halved until they help. LogisticRegression knows no soft targets, so that it needs every
-    score twice, and takes twice the time; scipy's root finder gives up where one score lies far
-    out.
+    score twice, and four times as long; scipy's root finder and its trust-region methods stop
+    short, in silence, where scores lie far out.
     """
     mean = np.average(score, weights=weight)
     spread = np.sqrt(np.average((score - mean) ** 2, weights=weight))

@@ -243,13 +243,11 @@ def test_log_likelihood_ratio_is_that_of_the_distributions(calibration):
         assert y[bin_].mean() == pytest.approx(probability[bin_].mean(), abs=0.06)
 
 
-def cross_entropy(slope, intercept, X, y, weight):
-    """Sum what the sigmoid is fitted to: classes weigh alike, and targets are Platt's."""
+def soft_targets(y, weight):
+    """Return what the sigmoid is fitted to: Platt's targets, and weights of sum 1 per class."""
     totals = np.bincount(y, weight)
     target = np.where(y == 1, (totals[1] + 1) / (totals[1] + 2), 1 / (totals[0] + 2))
-    log_odds = slope * X[:, 0] + intercept
-    losses = np.logaddexp(0, log_odds) - target * log_odds
-    return (weight / totals[y] * losses).sum()
+    return target, weight / totals[y]
 
 
 @pytest.mark.filterwarnings("ignore:Larger scores")
@@ -261,9 +259,7 @@ def test_sigmoid_is_the_logistic_regression_of_soft_targets(n, gap, weigh):
     y = np.arange(n) % 2
     X = rng.standard_t(3, n)[:, None] + gap * y[:, None]
     weight = np.array([weigh(rng) for _ in range(n)])
-    totals = np.bincount(y, weight)
-    target = np.where(y == 1, (totals[1] + 1) / (totals[1] + 2), 1 / (totals[0] + 2))
-    share = weight / totals[y]
+    target, share = soft_targets(y, weight)
     expected = LogisticRegression(C=np.inf, tol=1e-12, solver="newton-cholesky").fit(
         np.tile(X, (2, 1)),
         np.repeat([1, 0], n),
@@ -283,9 +279,15 @@ def test_sigmoid_is_the_best_one_also_where_one_score_lies_far_out(outlier, weig
     X[1] = -outlier
     weight = 1e6 * rng.integers(1, 100, 2000) if weighs else np.ones(2000)
     found = PairVerifier().fit(X, y, sample_weight=weight).calibrator_
-    loss = cross_entropy(found.slope, found.intercept, X, y, weight)
+    target, share = soft_targets(y, weight)
+
+    def cross_entropy(line):
+        log_odds = line[0] * X[:, 0] + line[1]
+        return (share * (np.logaddexp(0, log_odds) - target * log_odds)).sum()
+
+    loss = cross_entropy([found.slope, found.intercept])
     best = minimize(
-        lambda line: cross_entropy(*line, X, y, weight),
+        cross_entropy,
         [0.5, 5.0],
         method="Nelder-Mead",
         options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000},
