@@ -8,7 +8,8 @@ class ProcessLock:
     """A re-entrant lock of the threads of one process.
 
     A child that is forked while a thread of its parent holds a lock inherits it locked, and nobody
-    is there to release it. Here every process has a lock of its own.
+    is there to release it. This lock is replaced by an open one in every forked child. It is meant
+    for module level: the interpreter keeps every instance until it ends.
 
     Examples
     --------
@@ -19,14 +20,15 @@ class ProcessLock:
     """
 
     def __init__(self) -> None:
-        self._by_process: dict[int, threading.RLock] = {}
+        self._open()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._open)
 
     def __enter__(self) -> None:
-        self._own().acquire()
+        self._lock.acquire()
 
-    def __exit__(self, *exc_info) -> None:
-        self._own().release()
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.release()
 
-    def _own(self) -> threading.RLock:
-        # one call, so that two threads cannot both come first
-        return self._by_process.setdefault(os.getpid(), threading.RLock())
+    def _open(self) -> None:
+        self._lock = threading.RLock()

@@ -16,6 +16,7 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
     ("_locks",),
+    ("_per_process",),
     (
         "_blending",
         "_callbacks",
