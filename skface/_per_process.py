@@ -79,7 +79,7 @@ class PerProcess:
             entry = self._entries.pop(place, None) or _Entry()
             self._entries[place] = entry
             if owner is not None and all(ref() is not owner for ref in entry.owners):
-                entry.owners.append(weakref.ref(owner, lambda ref: self._release(entry, ref)))
+                entry.owners.append(weakref.ref(owner, lambda ref: self._release(place, ref)))
             self._drop_unused()
         with entry.building:
             if not entry.is_built:
@@ -92,9 +92,10 @@ class PerProcess:
         with self._lock:
             self._entries.clear()
 
-    def _release(self, entry: _Entry, ref: weakref.ref) -> None:
+    def _release(self, place: tuple[str, Hashable], ref: weakref.ref) -> None:
         with self._lock:
-            if ref in entry.owners:
+            entry = self._entries.get(place)
+            if entry is not None and ref in entry.owners:
                 entry.owners.remove(ref)
             self._drop_unused()
 
