@@ -1,7 +1,6 @@
-"""The network behind an estimator: chosen by name, built, and loaded."""
+"""The network behind an estimator: chosen by name, built, loaded, and run."""
 
 import copy
-import os
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -9,17 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skface._validation import check_option, name_some
-from skface.base import Preprocessing
-from skface.images import Rows, iter_batches
-from skface.nn.backbones import BACKBONES, get_backbone, load_retail0095_ir
+from skface._rows import Rows, iter_batches
+from skface._utils.digests import digest_arrays
+from skface._utils.per_process import STORE
+from skface._utils.validation import check_option, format_items
+from skface.inference import Engine, Preprocessing, resolve_precision
+from skface.nn.backbones import BACKBONES, get_backbone, is_flat, load_retail0095_ir
 from skface.nn.distributed import local_rank
 from skface.nn.rng import private_global_rng
-from skface.weights import REGISTRY, fetch_weights, load_state, locate_weights, weights_info
+from skface.weights import REGISTRY, fetch_weights, load_state, weights_info
 
-State = dict[str, np.ndarray]
+State = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -70,38 +72,64 @@ class Network:
         }
 
 
-def choose_backbone(backbone: Any, weights: Any) -> tuple[Any, State | None]:
-    """Return the backbone that the two parameters mean, and the given weights or None.
+@dataclass(frozen=True)
+class BackboneChoice:
+    """Which network to use, before its input is known.
+
+    Attributes
+    ----------
+    backbone : str or callable
+        A registered name, or what builds a module.
+    state : dict of str to ndarray or None
+        Given weights; None for random ones.
+    preprocessing : Preprocessing
+        Channel order and scaling of its images. The size is not known yet.
+    origin : str, path or None
+        Where the weights are from, for messages.
+    """
+
+    backbone: Any
+    state: State | None
+    preprocessing: Preprocessing
+    origin: Any = None
+
+
+def choose_backbone(backbone: Any, weights: Any) -> BackboneChoice:
+    """Return the network that the two parameters mean.
+
+    Registered weights bring their preprocessing; any other network has that of its backbone.
 
     Raises
     ------
-    TypeError, ValueError, FileNotFoundError, skface.weights.WeightsError
-        If they mean nothing, do not go together, or the weights are not at hand.
+    TypeError, ValueError, FileNotFoundError, skface.exceptions.WeightsError
+        If they mean nothing, contradict each other, or the weights are not available.
     """
     if isinstance(backbone, nn.Module):
         raise TypeError(
             f"backbone is a {type(backbone).__name__}, a network: pass a function without "
-            "arguments that builds one, so that every fit starts from a fresh one."
+            "arguments that builds one, so that every fit starts from a new one."
         )
     if not (weights is None or isinstance(weights, str | PathLike)):
         raise TypeError(f"weights={weights!r} is neither a name, nor a path, nor None.")
     if backbone is not None and not callable(backbone):
         check_option(backbone, "backbone", tuple(BACKBONES))
     if weights is None:
-        return ("small-resnet" if backbone is None else backbone), None
+        backbone = "small-resnet" if backbone is None else backbone
+        return BackboneChoice(backbone, None, _backbone_preprocessing(backbone))
     if isinstance(weights, str) and weights in REGISTRY:
         entry = weights_info(weights)
         if entry.backbone is None:
             raise ValueError(
-                f"weights={weights!r} are no network of FaceNetEmbedder; ONNX embedders are "
-                "used with OnnxEmbedder, detectors with FaceAligner."
+                f"weights={weights!r} are not a network of FaceNetEmbedder. Use ONNX embedders "
+                "with OnnxEmbedder, and detectors with FaceAligner."
             )
         if backbone not in (None, entry.backbone):
             raise ValueError(
                 f"weights={weights!r} belong to backbone={entry.backbone!r}, not {backbone!r}: "
                 "leave backbone out, or set weights=None to train it from scratch."
             )
-        return entry.backbone, _read_state(fetch_weights(weights)[0])
+        state = _read_state(fetch_weights(weights)[0])
+        return BackboneChoice(entry.backbone, state, entry.preprocessing, weights)
     path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(
@@ -115,20 +143,15 @@ def choose_backbone(backbone: Any, weights: Any) -> tuple[Any, State | None]:
             f"weights={str(weights)!r} is a file, so backbone must name its network: "
             f"{', '.join(BACKBONES)}, or a callable."
         )
-    return backbone, _read_state(path)
+    preprocessing = _backbone_preprocessing(backbone)
+    return BackboneChoice(backbone, _read_state(path), preprocessing, weights)
 
 
-def is_flat(backbone: Any) -> bool:
-    """Tell whether a backbone takes feature vectors instead of images."""
-    return isinstance(backbone, str) and backbone in BACKBONES and BACKBONES[backbone].flat
-
-
-def weights_files(weights: str | PathLike) -> tuple[Path, ...]:
-    """Name the files that given weights are read from."""
-    if isinstance(weights, str) and weights in REGISTRY:
-        return locate_weights(weights)
-    path = Path(weights)
-    return (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,)
+def _backbone_preprocessing(backbone: Any) -> Preprocessing:
+    if callable(backbone):
+        return Preprocessing(None)
+    spec = get_backbone(backbone)
+    return Preprocessing(None, spec.color, spec.mean, spec.std)
 
 
 def has_known_input(backbone: Any, weights: Any, image_shape: tuple[int, ...] | None) -> bool:
@@ -164,28 +187,22 @@ def choose_face_size(
 
 
 def build_network(
-    backbone: Any,
+    choice: BackboneChoice,
     input_shape: tuple[int, ...],
     embedding_dim: int | None,
     *,
-    state: State | None = None,
-    origin: Any = None,
     seed: int = 0,
 ) -> Network:
     """Build a network, with given weights or, seeded, with random ones.
 
     Parameters
     ----------
-    backbone : str or callable
-        A registered name, or what builds a module.
+    choice : BackboneChoice
+        Which network.
     input_shape : tuple
         (3, H, W), or (d,).
     embedding_dim : int or None
         Length of an embedding; None takes the network's own.
-    state : dict of str to ndarray, default=None
-        Weights.
-    origin : object, default=None
-        Where the weights are from, for messages.
     seed : int, default=0
         Seed of random weights.
 
@@ -194,19 +211,20 @@ def build_network(
     Network
         In evaluation mode, on the CPU.
     """
+    backbone, state = choice.backbone, choice.state
     spec = None if callable(backbone) else get_backbone(backbone)
-    # wherever torch is told to put tensors by default
+    # on the CPU, wherever torch is told to put tensors by default
     with torch.device("cpu"):
         if spec is None:
             with private_global_rng(seed):
-                # a callable may return one network again and again, such as a pretrained one
+                # a callable may return the same network again and again, such as a pretrained one
                 module = copy.deepcopy(backbone())
         else:
             width = spec.embedding_dim if embedding_dim is None else embedding_dim
             if state is None:
                 with private_global_rng(seed):
                     module = spec.build(width, input_shape)
-            else:  # nothing is drawn, so that nobody waits for a network that is being trained
+            else:  # draws nothing, so it does not wait for a network that is being trained
                 with torch.device("meta"):
                     module = spec.build(width, input_shape)
     if not isinstance(module, nn.Module):
@@ -214,16 +232,58 @@ def build_network(
             f"backbone={backbone!r} returned a {type(module).__name__}, not a torch.nn.Module."
         )
     if state is not None:
-        _load_into(module, state, origin)
-    if spec is None:
-        preprocessing = Preprocessing(input_shape[1:])
-    elif spec.flat:
-        preprocessing = None
-    else:
-        preprocessing = Preprocessing(input_shape[1:], spec.color, spec.mean, spec.std)
+        _load_into(module, state, choice.origin)
+    preprocessing = None
+    if spec is None or not spec.flat:
+        preprocessing = replace(choice.preprocessing, size=input_shape[1:])
     # faces come in single precision, whatever the default of torch is set to
     network = Network(backbone, input_shape, preprocessing, 0, module.float().eval())
     return replace(network, embedding_dim=_measure_dim(network))
+
+
+def fitted_attributes(network: Network) -> dict[str, Any]:
+    """Return what an estimator keeps of a network, by name."""
+    weights = network.state()
+    return {
+        "backbone_": network.backbone,
+        "input_shape_": network.input_shape,
+        "preprocessing_": network.preprocessing,
+        "embedding_dim_": network.embedding_dim,
+        "weights_": weights,
+        "weights_digest_": digest_arrays(weights),
+    }
+
+
+def rebuild_network(estimator: Any) -> Network:
+    """Build the network of a fitted estimator from its attributes."""
+    preprocessing = estimator.preprocessing_
+    choice = BackboneChoice(
+        estimator.backbone_,
+        estimator.weights_,
+        Preprocessing(None) if preprocessing is None else preprocessing,
+    )
+    return build_network(choice, estimator.input_shape_, estimator.embedding_dim_)
+
+
+def engine_for(estimator: Any) -> Engine:
+    """Return what runs the network of a fitted estimator, built once per process."""
+    device = embedding_device(estimator.device, estimator.runtime)
+    settings = (device, resolve_precision(estimator.precision, device), estimator.runtime)
+    key = (
+        estimator.backbone_,
+        estimator.input_shape_,
+        estimator.preprocessing_,
+        estimator.weights_digest_,
+        *settings,
+    )
+    return STORE.get(
+        "engine", key, lambda: Engine(rebuild_network(estimator), *settings), estimator
+    )
+
+
+def embedding_device(device: str, runtime: str) -> torch.device:
+    """Return the device that embeds faces: the CPU for OpenVINO, whatever else there is."""
+    return choose_device("cpu" if runtime == "openvino" and device == "auto" else device)
 
 
 def choose_device(device: str) -> torch.device:
@@ -276,7 +336,7 @@ def _measure_dim(network: Network) -> int:
     return out.shape[1]
 
 
-def _read_state(path: str | os.PathLike) -> State:
+def _read_state(path: str | PathLike) -> State:
     if Path(path).suffix == ".xml":
         return load_retail0095_ir(path)
     return load_state(path)
@@ -297,7 +357,7 @@ def _load_into(module: nn.Module, state: State, origin: Any) -> None:
         f"{n} {given[n]} for {wanted[n]}" for n in wanted if given.get(n, wanted[n]) != wanted[n]
     ]
     problems = [
-        f"{what}: {name_some(names)}"
+        f"{what}: {format_items(names)}"
         for what, names in (("missing", missing), ("unexpected", extra), ("of other shape", odd))
         if names
     ]
@@ -326,7 +386,7 @@ def _common_size(rows: Rows, batch_size: int) -> tuple[int, int]:
         for i, face in zip(batch, faces, strict=True):
             sizes.setdefault(face.shape[:2], i)
     if len(sizes) > 1:
-        found = name_some(f"{size} in {rows.images.name(i)}" for size, i in sizes.items())
+        found = format_items(f"{size} in {rows.images.name(i)}" for size, i in sizes.items())
         raise ValueError(
             f"X holds faces of {len(sizes)} sizes (H, W): {found}. Set image_shape=(H, W) to "
             "resize them, or align photos with FaceAligner."

@@ -1,21 +1,25 @@
-"""The faces that a network is trained on: collected from rows, held out, handed out in batches."""
+"""The faces that a network is trained on: collected from rows, and split to hold some out."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from sklearn.utils import Bunch
 from sklearn.utils.validation import column_or_1d
 
-from skface._network import Network
-from skface._validation import encode_labels, name_some
-from skface.images import Rows, iter_batches
-from skface.pairs import check_same, identities_from_pairs, make_pairs, row_images
+from skface._rows import (
+    Rows,
+    check_pair_labels,
+    distinct_indices,
+    identities_from_pairs,
+)
+from skface._utils.validation import encode_labels, format_items
+from skface._utils.vectors import unit_vectors
+from skface.datasets import make_pairs
+
 
 _MOST_VALIDATION_PAIRS = 50_000  # of each kind: enough to tell epochs apart
-_MOST_CACHED_BYTES = 2**29  # of decoded training faces
-_READ_AT_A_TIME = 64
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class TrainingSet:
     identities : ndarray of shape (n_faces,) or None
         Who they show, as integers.
     pairs : ndarray of shape (n_pairs, 3) or None
-        Labelled pairs of faces: two numbers below n_faces, and 1 for the same person.
+        Labeled pairs of faces: two numbers below n_faces, and 1 for the same person.
     classes : ndarray of shape (2,)
         The labels of pairs, the last one meaning the same person.
     targets : ndarray of shape (n_faces, d) or None
@@ -39,18 +43,18 @@ class TrainingSet:
     """
 
     rows: Rows
-    places: np.ndarray
-    identities: np.ndarray | None
-    pairs: np.ndarray | None
-    classes: np.ndarray
-    targets: np.ndarray | None = None
+    places: NDArray[Any]
+    identities: NDArray[Any] | None
+    pairs: NDArray[Any] | None
+    classes: NDArray[Any]
+    targets: NDArray[Any] | None = None
 
     @property
-    def is_unlabelled(self) -> bool:
+    def is_unlabeled(self) -> bool:
         """Whether nothing is known of who the faces show, so that embeddings are imitated."""
         return self.identities is None and self.pairs is None
 
-    def keep(self, chosen: np.ndarray) -> "TrainingSet":
+    def keep(self, chosen: NDArray[Any]) -> "TrainingSet":
         """Keep the faces that a mask marks, and the pairs of two of them."""
         pairs = self.pairs
         if pairs is not None:
@@ -63,9 +67,10 @@ class TrainingSet:
         return replace(self, places=places, identities=identities, pairs=pairs, targets=targets)
 
     def hold_out(self, fraction: float, seed: int) -> tuple["TrainingSet", "TrainingSet"]:
-        """Split by people: those to train on, and some with two faces or more to validate on.
+        """Split by identity: faces to train on, and faces to validate on.
 
-        Faces of which nobody says whom they show are split one by one.
+        Identities to validate on have two faces or more. Faces without identities are split one by
+        one.
 
         Raises
         ------
@@ -85,15 +90,15 @@ class TrainingSet:
             )
         held_out = np.random.default_rng(seed).choice(people, n_held_out, replace=False)
         chosen = np.isin(self.identities, held_out)
-        learnt = self.keep(~chosen)
-        if learnt.pairs is not None and len(np.unique(learnt.pairs[:, 2])) < 2:
+        learned = self.keep(~chosen)
+        if learned.pairs is not None and len(np.unique(learned.pairs[:, 2])) < 2:
             raise ValueError(
                 f"early_stopping=True holds {n_held_out} people out (validation_fraction="
-                f"{fraction!r}), which leaves {len(learnt.pairs)} of the {len(self.pairs)} pairs "
+                f"{fraction!r}), which leaves {len(learned.pairs)} of the {len(self.pairs)} pairs "
                 "to train on, and not both of same and of different people. Set "
                 "early_stopping=False, or add pairs."
             )
-        return learnt, self.keep(chosen)
+        return learned, self.keep(chosen)
 
     def _hold_out_faces(self, fraction: float, seed: int) -> tuple["TrainingSet", "TrainingSet"]:
         n_faces = len(self.places)
@@ -109,8 +114,10 @@ class TrainingSet:
         return self.keep(~chosen), self.keep(chosen)
 
 
-def collect_faces(rows: Rows, y: Any, *, want_pairs: bool, want_identities: bool) -> TrainingSet:
-    """Collect the distinct faces that were found, with what `y` says about them.
+def collect_faces(
+    rows: Rows, y: Any, name: str, *, want_pairs: bool, want_identities: bool
+) -> TrainingSet:
+    """Collect the distinct faces that were found, with their labels.
 
     Parameters
     ----------
@@ -118,8 +125,10 @@ def collect_faces(rows: Rows, y: Any, *, want_pairs: bool, want_identities: bool
         Faces or pairs.
     y : array-like of shape (n_rows,)
         For faces the identities; for pairs two labels, the larger one meaning the same person.
+    name : str
+        Name of the estimator, for messages.
     want_pairs : bool
-        Whether pairs are wanted as they are labelled.
+        Whether pairs are wanted as they are labeled.
     want_identities : bool
         Whether identities are wanted, to be recovered from pairs where rows are pairs.
 
@@ -133,7 +142,12 @@ def collect_faces(rows: Rows, y: Any, *, want_pairs: bool, want_identities: bool
     ValueError
         If `y` is not as described, or labels of pairs contradict each other.
     """
-    places, inverse = row_images(rows)
+    if y is None:
+        raise ValueError(
+            f"This {name} estimator requires y to be passed, but the target y is None: identities "
+            "for faces, same or different for pairs."
+        )
+    places, inverse = distinct_indices(rows)
     identities = pairs = None
     classes = np.array([0, 1])
     if rows.arity == 1:
@@ -142,7 +156,7 @@ def collect_faces(rows: Rows, y: Any, *, want_pairs: bool, want_identities: bool
             raise ValueError(f"y has {len(y)} labels, but X has {rows.n_rows} rows.")
         identities = encode_labels(y, "y")[1]
     else:
-        same = check_same(y, rows.n_rows)
+        same = check_pair_labels(y, rows.n_rows)
         classes = np.unique(y)
         left, right = inverse.reshape(-1, 2).T
         if want_pairs:
@@ -153,15 +167,15 @@ def collect_faces(rows: Rows, y: Any, *, want_pairs: bool, want_identities: bool
     return TrainingSet(rows, places, identities, pairs, classes).keep(found)
 
 
-def collect_unlabelled(rows: Rows, targets: Any = None) -> TrainingSet:
-    """Collect the distinct faces that were found, to be embedded as somebody says.
+def collect_unlabeled(rows: Rows, targets: NDArray[Any] | None = None) -> TrainingSet:
+    """Collect the distinct faces that were found, with target embeddings if there are any.
 
     Parameters
     ----------
     rows : Rows
-        Faces, or pairs of them if a teacher gives the targets.
-    targets : array-like of shape (n_rows, d), default=None
-        What each face is to be embedded as, of any length above 0; None if a teacher says that.
+        Faces; pairs too if there are no targets.
+    targets : ndarray of shape (n_rows, d), default=None
+        Target embedding of each face, of any length above 0. None if a teacher gives them.
 
     Returns
     -------
@@ -171,97 +185,43 @@ def collect_unlabelled(rows: Rows, targets: Any = None) -> TrainingSet:
     Raises
     ------
     ValueError
-        If `targets` are no embeddings, one for each face.
+        If `targets` are not embeddings, one for each face, or if fewer than two faces are left.
     """
-    places, _ = row_images(rows)
+    places, _ = distinct_indices(rows)
     found = rows.images.found(places)
     if targets is not None:
         targets = _check_targets(targets, rows, found)
     faces = TrainingSet(rows, places, None, None, np.array([0, 1]), targets).keep(found)
     if len(faces.places) < 2:
         raise ValueError(
-            f"X holds {len(faces.places)} face(s) to train on; batch normalisation needs two."
+            f"X holds {len(faces.places)} face(s) to train on; batch normalization needs two."
         )
     return faces
 
 
-def _check_targets(targets: Any, rows: Rows, found: np.ndarray) -> np.ndarray:
-    """Return unit vectors, one for each face; anything for faces that were not found."""
+def _check_targets(
+    targets: NDArray[Any], rows: Rows, found: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return unit vectors, one for each face; NaN for faces that were not found."""
     if rows.arity != 1:
         raise ValueError(
-            f"y of shape {targets.shape} holds embeddings to imitate, which belong to faces, but X "
-            "holds pairs. Pass the faces, or a teacher."
+            f"y of shape {targets.shape} holds target embeddings of faces, but X holds pairs. Pass "
+            "the faces, or a teacher."
         )
     if len(targets) != rows.n_rows:
         raise ValueError(f"y has {len(targets)} embeddings, but X has {rows.n_rows} rows.")
-    norms = np.linalg.norm(targets.astype(np.float64), axis=1, keepdims=True)
-    usable = np.isfinite(norms) & (norms > 0)
-    bad = np.flatnonzero(found & ~usable[:, 0])
+    unit, usable = unit_vectors(targets)
+    bad = np.flatnonzero(found & ~usable)
     if len(bad):
         raise ValueError(
-            f"y holds no embedding, but NaN, infinity or only zeros, in row {name_some(bad)}. "
-            "Leave these faces out."
+            f"y holds NaN, infinity or only zeros in place of an embedding in row "
+            f"{format_items(bad)}. Leave these faces out."
         )
-    return (targets / np.where(usable, norms, 1)).astype(np.float32)
+    return unit.astype(np.float32)
 
 
-class FaceCache:
-    """Gives the faces of a training set to the network, as its input.
-
-    All of them are read once at the start, so that a bad file is found before hours of training.
-    Decoded pixels are kept, as bytes, if those of all faces fit into half a gigabyte.
-
-    Parameters
-    ----------
-    network : Network
-        The network.
-    faces : TrainingSet
-        The faces.
-    device : torch.device
-        Where to put them.
-    """
-
-    def __init__(self, network: Network, faces: TrainingSet, device: torch.device) -> None:
-        self.network = network
-        self.faces = faces
-        self.device = device
-        self._pixels = None
-        # Convolutions follow the layout of the images, and on a CPU are faster channels last. A
-        # backbone that the caller wrote may count on the usual one, such as for `view`.
-        self._layout = torch.contiguous_format
-        if network.preprocessing is not None:
-            if device.type == "cpu" and isinstance(network.backbone, str):
-                self._layout = torch.channels_last
-            shape = (len(faces.places), *network.input_shape[1:], 3)
-            if np.prod(shape, dtype=np.int64) <= _MOST_CACHED_BYTES:
-                self._pixels = np.empty(shape, dtype=np.uint8)
-        self._read_all()
-
-    def __call__(self, rows: np.ndarray) -> torch.Tensor:
-        return self._inputs(rows).contiguous(memory_format=self._layout)
-
-    def _inputs(self, rows: np.ndarray) -> torch.Tensor:
-        if self._pixels is None:
-            return torch.from_numpy(self.network.inputs(self._decode(rows))).to(self.device)
-        pixels = torch.from_numpy(self._pixels[rows])
-        return self.network.standardize(pixels.to(self.device, non_blocking=True))
-
-    def _read_all(self) -> None:
-        start = 0
-        for _, faces in iter_batches(self.faces.rows.images, self.faces.places, _READ_AT_A_TIME):
-            if self._pixels is not None:
-                to_bytes = self.network.preprocessing.to_bytes
-                self._pixels[start : start + len(faces)] = [to_bytes(face) for face in faces]
-            start += len(faces)
-
-    def _decode(self, rows: np.ndarray) -> list[np.ndarray]:
-        images, places = self.faces.rows.images, self.faces.places[rows]
-        ((_, faces),) = iter_batches(images, places, len(places))
-        return faces
-
-
-def validation_pairs(identities: np.ndarray) -> Bunch:
-    """Return all pairs of labelled faces, or a sample where there are very many."""
+def validation_pairs(identities: NDArray[Any]) -> Bunch:
+    """Return all pairs of labeled faces, or a sample where there are very many."""
     counts = np.bincount(identities)
     n_genuine = int((counts * (counts - 1) // 2).sum())
     n_impostor = len(identities) * (len(identities) - 1) // 2 - n_genuine

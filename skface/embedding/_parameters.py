@@ -1,0 +1,233 @@
+"""Parameters that estimators of a network share: their docs, and their checks before `fit`."""
+
+import os
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_scalar
+
+from skface._utils.runtimes import is_installed
+from skface._utils.validation import check_finite, check_option
+
+RUNTIMES = ("auto", "torch", "openvino")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+#: Docs by name, for :func:`skface._utils.docs.share_docs`.
+DOCS = {
+    "backbone": """\
+backbone : str or callable, default=None
+    A registered network ("inception_resnet_v1", "mobilefacenet", "retail-0095", "small-resnet",
+    "iresnet18", "iresnet50", "iresnet-mini", or "mlp" for rows that are feature vectors), or a
+    callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d).
+    The network of a callable receives ``(pixels - 127.5) / 127.5``. To be pickled, the callable
+    has to be a named function of a module. None means the network that `weights` belong to, and
+    "small-resnet" without weights.""",
+    "weights": """\
+weights : str, path or None, default="skface-mini"
+    A registered name (see :func:`skface.weights.list_weights`), of which "skface-mini" needs no
+    download; a file (.pt, .safetensors, or .xml for face-reidentification-retail-0095); or None
+    for a random start.""",
+    "image_shape": """\
+image_shape : tuple (H, W) or (H, W, 3), default=None
+    Shape of flattened images, and the size that faces are resized to for a network that takes
+    any size. None takes the size of the training faces.""",
+    "trainable": """\
+trainable : {"auto", "all", "head", "none"} or int, default="auto"
+    What `fit` trains of the network: all of it; the head, which is its last layer; the head
+    and this many stages before it; or nothing. "auto" means "none" with given weights and
+    "all" without.""",
+    "embedding_dim": """\
+embedding_dim : int, default=None
+    Length of the embedding. None takes the network's own.""",
+    "batches": """\
+n_identities_per_batch : int, default=16
+    Identities in a training batch.
+n_images_per_identity : int, default=4
+    Images of each identity in a training batch.""",
+    "optimization": """\
+max_epochs : int, default=30
+    Passes over the training faces.
+learning_rate : float, default=1e-3
+    Highest learning rate. It is reached after a warm-up and then lowered along a cosine. To
+    fine-tune given weights, start with a tenth of the default or less.
+weight_decay : float, default=1e-4
+    Weight decay of the optimizer (AdamW).""",
+    "augment": """\
+augment : bool or Augmentation, default=True
+    Whether training faces are varied: random flip, shift, rotation, brightness and contrast,
+    blur, and erasing. A :class:`skface.nn.augment.Augmentation` sets the amount of each.""",
+    "early_stopping": """\
+early_stopping : bool, default=False
+    Whether to hold identities out of training, to stop when the equal error rate on their pairs
+    no longer improves, and to keep the network of the best epoch. If no epoch is as good as the
+    start, the network of the start is kept.
+validation_fraction : float, default=0.1
+    Share of the identities to hold out, two at least. Only used if `early_stopping` is True.
+n_iter_no_change : int, default=10
+    Epochs without improvement before training stops. Only used if `early_stopping` is True.""",
+    "continuing": """\
+warm_start : bool, default=False
+    Whether `fit` continues from the network of the last `fit`, for `max_epochs` more. The state
+    of the optimizer is kept if the same parts are trained. Early stopping holds the same
+    identities out if the faces are the same.
+checkpoint_dir : str or path, default=None
+    Folder in which `fit` saves its state after every epoch. The same `fit` on the same faces,
+    called after its process was killed, resumes there and ends with the same network. Each
+    combination of parameters and faces has its own file, so a grid search may share the folder.
+    Needs an int as `random_state`. A function that you pass is identified by its module and
+    name: if you change its code, delete the files.
+chunk_size : int, default=256
+    Faces of a training batch that pass through the network at a time, at least 3. A batch that
+    is larger takes twice the computation, and the memory of one chunk. Batch normalization sees
+    one chunk.""",
+    "precision": """\
+precision : {"auto", "float32", "bfloat16"}, default="auto"
+    Arithmetic of training and of embedding. The vectors are float32 always. "auto" means
+    bfloat16 where the processor multiplies it natively (for training, on a GPU only), else
+    float32.""",
+    "runtime": """\
+runtime : {"auto", "torch", "openvino"}, default="auto"
+    What runs the network on a CPU to embed faces. "auto" means OpenVINO if it is installed
+    (``pip install 'skface[fast]'``), else torch. OpenVINO is faster, but converts the network
+    first, which takes about a second in each process. When the network is loaded, its embeddings
+    of eight test images are compared with those of plain torch in float32: a backend is rejected,
+    with a warning, if the mean cosine is below 0.9995 (0.99999 in float32).""",
+    "batch_size": """\
+batch_size : int, default=64
+    Faces embedded at a time. It bounds memory, and changes results by rounding only.""",
+    "flip": """\
+flip : bool, default=False
+    Whether to average the embeddings of each face and its mirror image.""",
+    "device": """\
+device : str, default="auto"
+    "cpu", "cuda", "cuda:1", "mps", or "auto" for the best available.""",
+    "random_state": """\
+random_state : int, RandomState instance or None, default=None
+    Seeds the initial weights, the batches, the augmentation and the choice of faces held out. On
+    a CPU the same int gives the same network.
+verbose : int, default=0
+    1 prints a line per epoch.""",
+    "network_attributes": """\
+weights_ : dict of str to ndarray
+    The network's parameters and buffers.
+weights_digest_ : str
+    Digest of `weights_`. What runs the network is kept per process under this name.
+backbone_ : str or callable
+    The network in use.
+input_shape_ : tuple
+    (3, H, W) of the network's faces, or (d,) of its vectors.
+embedding_dim_ : int
+    Length of an embedding.
+preprocessing_ : Preprocessing
+    Size, channel order and scaling of the network's input. None for feature vectors.""",
+    "training_attributes": """\
+best_epoch_ : int or None
+    Epoch whose network was kept, 0 for the start. None without `early_stopping`.
+training_state_ : dict
+    What `warm_start` needs. Only present if `warm_start` is True.""",
+}
+
+
+def check_network_parameters(estimator: Any) -> None:
+    """Check the parameters that estimators of a network share and that need no data.
+
+    Parameters
+    ----------
+    estimator : NetworkEstimator
+        Whose parameters to check.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is invalid; the message names it.
+    """
+    from skface.nn.augment import Augmentation
+
+    if isinstance(estimator.trainable, Integral) and not isinstance(estimator.trainable, bool):
+        check_scalar(estimator.trainable, "trainable", Integral, min_val=0)
+    else:
+        check_option(estimator.trainable, "trainable", ("auto", "all", "head", "none"))
+    check_scalar(estimator.augment, "augment", (bool, np.bool_, Augmentation))
+    for name in ("early_stopping", "warm_start"):
+        check_scalar(getattr(estimator, name), name, (bool, np.bool_))
+    check_running(estimator)
+    check_finite(estimator.learning_rate, "learning_rate")
+    check_finite(estimator.weight_decay, "weight_decay", boundary="left")
+    check_scalar(
+        estimator.validation_fraction,
+        "validation_fraction",
+        Real,
+        min_val=0,
+        max_val=1,
+        include_boundaries="neither",
+    )
+    for name, least in (
+        ("n_identities_per_batch", 2),
+        ("n_images_per_identity", 2),
+        ("n_faces_per_batch", 2),
+        ("max_epochs", 1),
+        ("n_iter_no_change", 1),
+        ("chunk_size", 3),  # divided evenly, it leaves no face alone in batch normalization
+        ("batch_size", 1),
+    ):
+        if hasattr(estimator, name):
+            check_scalar(getattr(estimator, name), name, Integral, min_val=least)
+    if hasattr(estimator, "flip"):
+        check_scalar(estimator.flip, "flip", (bool, np.bool_))
+    _check_checkpoint_dir(estimator.checkpoint_dir, estimator.random_state)
+    if estimator.embedding_dim is not None:
+        check_scalar(estimator.embedding_dim, "embedding_dim", Integral, min_val=1)
+        if callable(estimator.backbone):
+            raise ValueError(
+                f"embedding_dim={estimator.embedding_dim} cannot be passed to a backbone that is a "
+                "callable: let the callable build a network of that width."
+            )
+
+
+def check_running(estimator: Any) -> None:
+    """Check how the network is to be run, which may also change after `fit`."""
+    from skface.embedding._network import choose_device, embedding_device
+
+    choose_device(estimator.device)
+    check_option(estimator.precision, "precision", PRECISIONS)
+    check_option(estimator.runtime, "runtime", RUNTIMES)
+    if estimator.runtime != "openvino":
+        return
+    if not is_installed("openvino"):
+        raise ImportError(
+            "runtime='openvino' needs OpenVINO, which is not installed: pip install "
+            "'skface[fast]', or set runtime='auto'."
+        )
+    if embedding_device(estimator.device, estimator.runtime).type != "cpu":
+        raise ValueError(
+            f"runtime='openvino' runs on the CPU, but device={estimator.device!r}: set "
+            "device='cpu', or runtime='torch'."
+        )
+
+
+def check_no_blends(augment: Any) -> None:
+    """Refuse an augmentation that blends faces, where training needs their identities.
+
+    Raises
+    ------
+    ValueError
+        If `augment` has blends.
+    """
+    if getattr(augment, "blend", 0):
+        raise ValueError(
+            f"augment has blend={augment.blend!r}, but a blend of two faces has no identity: only "
+            "DistilledEmbedder with a teacher can learn from it. Set blend=0."
+        )
+
+
+def _check_checkpoint_dir(checkpoint_dir: Any, random_state: Any) -> None:
+    if checkpoint_dir is None:
+        return
+    if not isinstance(checkpoint_dir, str | os.PathLike):
+        raise TypeError(f"checkpoint_dir={checkpoint_dir!r} is neither a path nor None.")
+    if random_state is None:
+        raise ValueError(
+            f"checkpoint_dir={str(checkpoint_dir)!r} needs random_state to be an int: a run that "
+            "starts from other random numbers is another run, and cannot be resumed."
+        )
