@@ -8,16 +8,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+from numpy.typing import NDArray
+
+from skface.exceptions import ImageError
 
 # Pillow goes by content, not by name, and would start Ghostscript for an EPS that is named .jpg.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 # In the scan of a JPEG, 0xff comes with stuffing or is a restart marker (ITU-T T.81, B.1.1.2).
 _ODD_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
-
-
-class ImageError(ValueError):
-    """An image that cannot be read, decoded or understood; the message names the file or row."""
 
 
 @functools.cache
@@ -27,7 +26,7 @@ def formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in PIL.Image.OPEN)
 
 
-def decode(source: str | os.PathLike | BinaryIO) -> np.ndarray:
+def decode(source: str | os.PathLike | BinaryIO) -> NDArray[Any]:
     """Decode an image file to RGB.
 
     EXIF orientation is applied, palettes are expanded, grey is repeated, 16 bits are reduced to 8
@@ -93,7 +92,7 @@ def refuse_bomb(image: PIL.Image.Image) -> None:
         )
 
 
-def _from_plain_jpeg(image: PIL.Image.Image) -> np.ndarray | None:
+def _from_plain_jpeg(image: PIL.Image.Image) -> NDArray[Any] | None:
     """Decode a JPEG of one scan that needs no turning by OpenCV: the same pixels in less time.
 
     Pillow has read the header. None is for everything else, which Pillow has to decode or refuse.
@@ -130,7 +129,7 @@ def _is_whole_jpeg(data: bytes) -> bool:
     )
 
 
-def to_rgb(image: PIL.Image.Image) -> np.ndarray:
+def to_rgb(image: PIL.Image.Image) -> NDArray[Any]:
     """Turn an opened image upright, and into (H, W, 3) RGB pixels of uint8.
 
     Raises ImageError for pixel formats without a known range, and whatever Pillow's decoders do.

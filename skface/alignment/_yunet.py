@@ -7,7 +7,7 @@ import warnings
 import cv2
 import numpy as np
 
-from skface._locks import ProcessLock
+from skface.nn._locks import ProcessLock
 
 # Smaller photos are enlarged to so many pixels, or twice. More costs time, and pairs of View 1
 # are told apart no better where photos were looked at enlarged (tests/benchmarks/detection.py).
@@ -16,7 +16,7 @@ _MAX_ENLARGEMENT = 2.0
 _MIN_SIDE = 64
 _MULTIPLE = 32  # of the sides of its input: its coarsest stride
 _STRIDES = (8, 16, 32)
-_N_VALUES = 15  # of a face: x, y, width, height, five points, score
+N_VALUES = 15  # of a face: x, y, width, height, five points, score
 _OVERLAP = 0.3  # intersection over union from which two boxes are one face; OpenCV's default
 _AGREEMENT = 0.5  # intersection over union from which the network's guesses are averaged
 _MOST_BOXES = 5000  # that are compared; as in OpenCV
@@ -159,7 +159,7 @@ class _OpenCv:
         net.setScoreThreshold(min_score)
         net.setInputSize(pixels.shape[1::-1])
         faces = net.detect(pixels)[1]
-        return np.empty((0, _N_VALUES)) if faces is None else faces
+        return np.empty((0, N_VALUES)) if faces is None else faces
 
 
 class _OnnxRuntime:
