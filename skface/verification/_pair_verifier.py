@@ -48,7 +48,7 @@ def _has_calibrator(verifier: "PairVerifier") -> bool:
 
 
 def _if_calibrated(method: _Method) -> _Method:
-    """Offer `method` only where there is a calibrator; for type checkers, its type is kept."""
+    """Hide `method` if there is no calibrator. Unlike `available_if`, it keeps the type."""
     return cast(_Method, available_if(_has_calibrator)(method))
 
 
@@ -106,8 +106,9 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         - `criterion`: the criterion, or "fixed" if `threshold` was given;
         - `threshold`: the threshold;
-        - `n_genuine`, `n_impostor`: numbers of compared genuine and impostor pairs;
-        - `n_failures`: number of rows with NaN, which are not counted as pairs;
+        - `n_genuine`, `n_impostor`: numbers of compared genuine and impostor pairs, as sums of
+          `sample_weight` if that was given;
+        - `n_failures`: number of rows with NaN, likewise; they are not among the compared pairs;
         - `fmr`, `fnmr`: false match rate and false non-match rate, in [0, 1];
         - `fmr_interval`, `fnmr_interval`: their 95 % intervals. They hold for independent pairs
           and are too narrow if pairs share people.
