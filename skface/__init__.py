@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         onnx,
         pairs,
         plotting,
-        siamese,
         verification,
         weights,
     )
@@ -52,8 +51,7 @@ if TYPE_CHECKING:
         ScoreDistributionDisplay,
         TippettDisplay,
     )
-    from skface.siamese import SiameseVerifier
-    from skface.verification import PairVerifier
+    from skface.verification import PairVerifier, SiameseVerifier
 
 __all__ = [
     "EmbeddingCache",
@@ -99,7 +97,6 @@ __all__ = [
     "onnx",
     "pairs",
     "plotting",
-    "siamese",
     "verification",
     "weights",
 ]
@@ -119,7 +116,7 @@ _MODULE_OF = {
     "PerFace": "compose",
     "ScoreDistributionDisplay": "plotting",
     "SiameseEmbedder": "embedding",
-    "SiameseVerifier": "siamese",
+    "SiameseVerifier": "verification",
     "StratifiedIdentityKFold": "model_selection",
     "TippettDisplay": "plotting",
     "audit_leakage": "model_selection",

@@ -35,7 +35,7 @@ LAYERS = (
     ("_frozen", "_network", "_search", "align"),
     ("_engine", "_teacher", "_training_set"),
     ("_fitting",),
-    ("embedding", "onnx", "siamese", "verification"),
+    ("embedding", "onnx", "verification"),
     ("compose", "evaluation"),
     ("",),  # skface/__init__.py
 )
@@ -57,7 +57,7 @@ def test_import_skface_is_light():
 
 
 @pytest.mark.parametrize(
-    "module", ["metrics", "model_selection", "datasets", "evaluation", "plotting"]
+    "module", ["metrics", "model_selection", "datasets", "evaluation", "plotting", "verification"]
 )
 def test_no_torch_where_no_network_runs(module):
     assert "torch" not in _loaded_by(f"import skface.{module}")

@@ -9,9 +9,11 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+
+_Fit = TypeVar("_Fit", bound=Callable[..., Any])
 
 #: Calls that `fit_as_one_task` puts between a `fit` and its caller.
 FRAMES = 2
@@ -74,7 +76,7 @@ def fit_task(
     )
 
 
-def fit_as_one_task(fit: Callable) -> Callable:
+def fit_as_one_task(fit: _Fit) -> _Fit:
     """Decorate a `fit` of one piece, so that callbacks hear of its beginning and its end.
 
     What it takes beside `X` and `y` is passed on as metadata, unless it is None. Warnings of `fit`
@@ -105,7 +107,7 @@ def fit_as_one_task(fit: Callable) -> Callable:
 
     @with_callbacks
     @functools.wraps(fit)
-    def fit_with_callbacks(self, *args, **kwargs):
+    def fit_with_callbacks(self: Any, *args: Any, **kwargs: Any) -> Any:
         given = signature.bind(self, *args, **kwargs).arguments
         metadata = {
             name: value
@@ -115,7 +117,7 @@ def fit_as_one_task(fit: Callable) -> Callable:
         with fit_task(self, given["X"], given.get("y"), metadata=metadata):
             return fit(self, *args, **kwargs)
 
-    return fit_with_callbacks
+    return cast(_Fit, fit_with_callbacks)
 
 
 class Epochs:
