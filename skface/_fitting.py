@@ -22,7 +22,9 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import validate_data
 
 from skface._callbacks import Epochs, epochs_as_tasks
+from skface._digests import digest_arrays
 from skface._engine import RUNTIMES, Engine, shared_engine
+from skface._frozen import fit_sources
 from skface._network import (
     Network,
     build_network,
@@ -34,6 +36,7 @@ from skface._network import (
     is_flat,
     weights_files,
 )
+from skface._per_process import load_once
 from skface._runtimes import is_installed
 from skface._teacher import Teacher, make_lesson, show_pixels
 from skface._training_set import (
@@ -98,8 +101,14 @@ class NetworkMixin(CallbackSupportMixin, ABC):
     def _fit_network(self, X: Any, y: Any) -> None:
         """Choose the network, train what is trainable, and set the fitted attributes."""
         self._check_params()
-        backbone, state = choose_backbone(self.backbone, self.weights)
         imitates = self._imitates(y)
+        files = None if imitates else fit_sources(self)
+        if files is not None:
+            rows = check_images(X, image_shape=self.image_shape)
+            with epochs_as_tasks(self, X, y, 0):
+                self._load_frozen(files, rows)
+            return
+        backbone, state = choose_backbone(self.backbone, self.weights)
         trainable = self._choose_trainable(state is not None, imitates)
         learns = self._has_head or trainable != "none"
         if is_flat(backbone):
@@ -153,16 +162,42 @@ class NetworkMixin(CallbackSupportMixin, ABC):
                     trainer.state() | {"module": {}, "best": None, "seed": seed}
                 )
 
+    def _load_frozen(self, files: tuple[Path, ...], rows: Rows) -> None:
+        """Set the fitted attributes of given weights, which are read once while they are unchanged.
+
+        What is shared by estimators is read-only.
+        """
+
+        def read() -> dict[str, Any]:
+            backbone, state = choose_backbone(self.backbone, self.weights)
+            shape = choose_input_shape(backbone, self.image_shape, rows, self.batch_size)
+            network = build_network(
+                backbone, shape, self.embedding_dim, state=state, origin=self.weights
+            )
+            return self._fitted_attributes(network, None, None)
+
+        asked = self.backbone, str(self.weights), self.embedding_dim, repr(self.image_shape)
+        # a callable may build another network the next time
+        is_known = not callable(self.backbone)
+        attributes = load_once("network", files, asked, read, self) if is_known else read()
+        vars(self).update(attributes | {"weights_": dict(attributes["weights_"])})
+        self.history_, self.best_epoch_ = {}, None
+        vars(self).pop("training_state_", None)
+
     def _fitted_attributes(
         self, network: Network, objective: Any, faces: TrainingSet | None
     ) -> dict[str, Any]:
         """Return what `transform` and its like need, by name."""
+        weights = network.state()
+        for array in weights.values():
+            array.flags.writeable = False  # what is known by its digest must stay as it is
         return {
             "backbone_": network.backbone,
             "input_shape_": network.input_shape,
             "preprocessing_": network.preprocessing,
             "embedding_dim_": network.embedding_dim,
-            "weights_": network.state(),
+            "weights_": weights,
+            "weights_digest_": digest_arrays(weights),
         }
 
     def _rebuild(self) -> Network:
@@ -192,7 +227,7 @@ class NetworkMixin(CallbackSupportMixin, ABC):
 
     def _value_state(self) -> dict[str, Any]:
         """Return what the embeddings depend on beside the faces."""
-        names = ("backbone_", "input_shape_", "embedding_dim_", "preprocessing_", "weights_")
+        names = ("backbone_", "input_shape_", "embedding_dim_", "preprocessing_", "weights_digest_")
         state = {name: getattr(self, name) for name in (*names, "image_shape")}
         precision = resolve_precision(self.precision, self._embedding_device())
         return state | {"flip": getattr(self, "flip", False), "precision": precision}

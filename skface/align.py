@@ -17,10 +17,11 @@ from sklearn.utils import Bunch, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skface._callbacks import fit_as_one_task
+from skface._digests import digest_bytes
+from skface._per_process import STORE, load_once
 from skface._runtimes import thread_share
 from skface._validation import check_option, name_some
 from skface._yunet import YuNet, resize
-from skface.base import live
 from skface.images import ImageError, Rows, check_images, is_missing, to_bytes
 from skface.pairs import row_images
 from skface.weights import REGISTRY, WeightsError, fetch_weights, locate_weights, weights_info
@@ -175,7 +176,9 @@ class FaceAligner(
     geometry_ : Geometry
         Template and size of the crop.
     detector_ : ndarray of shape (n_bytes,), dtype uint8, or callable
-        The detector's file, so that a pickled aligner needs none.
+        The detector's file, read-only, so that a pickled aligner needs none.
+    detector_digest_ : str or None
+        What tells the file from others, in hexadecimal; None for a callable.
     detector_name_ : str
         Which detector that is: its registered name, its path, or the name of the function.
 
@@ -258,7 +261,9 @@ class FaceAligner(
         """
         self._check_rows(X)
         self.geometry_ = resolve_geometry(self.geometry)
-        self.detector_, self.detector_name_ = _load_detector(self.detector)
+        self.detector_, self.detector_digest_, self.detector_name_ = _load_detector(
+            self.detector, self
+        )
         return self
 
     def transform(self, X):
@@ -360,8 +365,9 @@ class FaceAligner(
 
     def _value_state(self) -> dict[str, Any]:
         """Return what the crops depend on beside the photos."""
-        names = ("geometry_", "detector_", "face_policy", "min_score", "detection_size")
-        return {name: getattr(self, name) for name in (*names, "on_failure", "image_shape")}
+        names = ("geometry_", "face_policy", "min_score", "detection_size", "on_failure")
+        state = {name: getattr(self, name) for name in (*names, "image_shape")}
+        return state | {"detector": self.detector_digest_ or self.detector_}
 
     def _fit_sources(self) -> tuple[Path, ...]:
         """Name the files that `fit` reads, which learns nothing from its rows."""
@@ -455,7 +461,9 @@ class FaceAligner(
         if callable(self.detector_):
             find = _checked(self.detector_)
         else:
-            network = live(self, self.detector_, lambda: YuNet(self.detector_))
+            network = STORE.get(
+                "detector", self.detector_digest_, lambda: YuNet(self.detector_), self
+            )
 
             def find(photo):
                 return network(photo, float(self.min_score), self.detection_size)
@@ -496,15 +504,21 @@ def _resolve_auto(detector: Any) -> Any:
     return "yunet" if is_at_hand else "skface-detector"
 
 
-def _load_detector(detector: Any) -> tuple[np.ndarray | Callable, str]:
-    """Return the bytes of a network's file, or the callable, and its name."""
+def _load_detector(
+    detector: Any, owner: FaceAligner
+) -> tuple[np.ndarray | Callable, str | None, str]:
+    """Return the bytes of a network's file and their digest, or the callable; and its name."""
     if callable(detector):
-        return detector, getattr(detector, "__name__", type(detector).__name__)
+        return detector, None, getattr(detector, "__name__", type(detector).__name__)
     given, detector = detector, _resolve_auto(detector)
     if isinstance(detector, str) and detector in REGISTRY:
         if weights_info(detector).kind != "detector":
             raise ValueError(f"detector={detector!r} are weights of an embedder.")
-        path = _fetch(detector, given)
+        path = locate_weights(detector)[0]
+
+        def read():
+            return _read_detector(_fetch(detector, given))
+
     else:
         if not isinstance(detector, str | os.PathLike) or not os.path.isfile(detector):
             known = [name for name, entry in REGISTRY.items() if entry.kind == "detector"]
@@ -513,6 +527,15 @@ def _load_detector(detector: Any) -> tuple[np.ndarray | Callable, str]:
                 f"{name_some(known)}."
             )
         path = Path(detector)
+
+        def read():
+            return _read_detector(path)
+
+    return *load_once("detector file", [path], str(detector), read, owner), str(detector)
+
+
+def _read_detector(path: Path) -> tuple[np.ndarray, str]:
+    """Return the bytes of a file, read-only because they are shared, and their digest."""
     model = np.fromfile(path, dtype=np.uint8)
     try:
         YuNet(model)(np.zeros((64, 64, 3), dtype=np.uint8), 0.5, 64)
@@ -520,7 +543,8 @@ def _load_detector(detector: Any) -> tuple[np.ndarray | Callable, str]:
         raise ValueError(
             f"detector={str(path)!r} is no YuNet model that OpenCV reads: {error}"
         ) from error
-    return model, str(detector)
+    model.flags.writeable = False
+    return model, digest_bytes(model)
 
 
 def _fetch(name: str, given: str) -> Path:

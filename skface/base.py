@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from skface._locks import ProcessLock
 from skface._prefetch import prefetch
-from skface._runtimes import expecting
 from skface.images import Rows, check_images, is_missing, iter_batches
 from skface.pairs import row_images
 
@@ -240,13 +239,12 @@ def embed_rows(
     chosen, inverse = row_images(rows)
     vectors = np.full((len(chosen), embedding_dim), np.nan, dtype=np.float32)
     place = 0
-    with expecting(len(chosen)):
-        for batch, faces in prefetch(iter_batches(rows.images, chosen, batch_size)):
-            found = [i for i, face in enumerate(faces) if not is_missing(face)]
-            if found:
-                values = embed([faces[i] for i in found])
-                vectors[place + np.array(found)] = _unit(values, rows, batch[found])
-            place += len(batch)
+    for batch, faces in prefetch(iter_batches(rows.images, chosen, batch_size)):
+        found = [i for i, face in enumerate(faces) if not is_missing(face)]
+        if found:
+            values = embed([faces[i] for i in found])
+            vectors[place + np.array(found)] = _unit(values, rows, batch[found])
+        place += len(batch)
     # every face distinct, as it is for plain faces: nothing to copy
     return vectors if len(chosen) == len(inverse) else vectors[inverse]
 

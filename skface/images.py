@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,6 @@ from skface._validation import name_some
 _FLOAT_SLACK = 1e-6
 # Rows whose pixels are checked at a time: bounds the memory of the check, not its result.
 _CHECK_BYTES = 64 * 2**20
-
-# Images of rows that are kept to be recognised, over all rows: some 400 bytes for each photo.
-_MOST_SEEN = 2**17
 
 _ACCEPTED = (
     "faces as (n, H, W, 3) RGB, (n, H, W) grey, or a list, Series or 1-D array of paths, PIL "
@@ -58,13 +56,13 @@ class ImageSequence(Sequence, ABC):
         """Return what tells image `i` from others: equal keys mean equal pixels."""
 
     def keys(self) -> list[Hashable]:
-        """Return the key of every image; missing faces are equal to nothing."""
+        """Return the key of every image, not to be changed; missing faces are equal to nothing."""
         # two faces that were not found are equal, but need not be of one photo
         return [("missing", i) if self.is_missing(i) else self.key(i) for i in range(len(self))]
 
     @property
     def stamps(self) -> dict[str, Stamp]:
-        """What :func:`look_at` said of every file there is when the rows were checked, by key."""
+        """What :func:`look_at` said of every file there is, by key; maybe of others too."""
         return {}
 
     @abstractmethod
@@ -177,7 +175,8 @@ class _ItemImages(ImageSequence):
         return _content_key(item)
 
     def keys(self):
-        # thousands of paths at every fit and score of a search: the loop that matters
+        if _are_paths(self._items):  # thousands of them at every fit and score of a search
+            return self._items
         keys = list(self._items)
         for i, item in enumerate(keys):
             if type(item) is not str:
@@ -268,55 +267,23 @@ class Rows:
         """(H, W) if all images are known to share it without decoding any, else None."""
         return self.images.size
 
+    @cached_property
+    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct images: by path, or by content for pixels.
+
+        Two arrays: where each distinct image is first seen, (n_distinct,), ascending; and for every
+        image its place among these, (len(images),), so that ``values[inverse]`` regroups values
+        that were computed once per distinct image. Faces that an earlier step did not find count
+        as different ones.
+        """
+        keys = self.images.keys()
+        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        inverse = np.fromiter(map(places.__getitem__, keys), np.intp, len(keys))
+        return np.unique(inverse, return_index=True)[1], inverse
+
     def regroup(self, values: np.ndarray) -> np.ndarray:
         """Turn one value per image, (n * arity, ...), into (n, ...) or (n, 2, ...)."""
         return values if self.arity == 1 else values.reshape(self.n_rows, 2, *values.shape[1:])
-
-
-class SeenRows:
-    """Rows of paths that were checked, to be taken as they were then.
-
-    A search fits and scores on the same photos again and again, and asking a file system whether
-    thousands of them have changed takes longer than looking their embeddings up.
-    """
-
-    def __init__(self) -> None:
-        self._stamps: dict[str, Stamp] = {}
-        self._rows: dict[tuple, Rows] = {}
-        self._n_images_left = _MOST_SEEN
-
-    def rows(self, paths: list[str], arity: int, check_files: bool) -> Rows:
-        """Return what these rows were, or check them.
-
-        Parameters
-        ----------
-        paths : list of str
-            ``n_rows * arity`` of them.
-        arity : {1, 2}
-            As of :class:`Rows`.
-        check_files : bool
-            As of :func:`check_images`.
-
-        Returns
-        -------
-        Rows
-            The same object for equal paths, unless there are too many to be kept.
-
-        Raises
-        ------
-        FileNotFoundError
-            If `check_files` is True and files do not exist, or did not.
-        """
-        key = arity, check_files, tuple(paths)
-        rows = self._rows.get(key)
-        if rows is None:
-            stamps = _check_files(paths, check_files, self._stamps)
-            rows = Rows(_ItemImages(paths, arity, stamps), arity)
-            if len(paths) <= self._n_images_left:
-                self._n_images_left -= len(paths)
-                self._rows[key] = rows
-                self._stamps |= stamps
-        return rows
 
 
 def check_images(
@@ -324,7 +291,7 @@ def check_images(
     *,
     image_shape: tuple[int, ...] | None = None,
     check_files: bool = True,
-    seen: SeenRows | None = None,
+    known_files: dict[str, Stamp] | None = None,
 ) -> Rows:
     """Decide what the rows of `X` are, and refuse what is ambiguous or out of range.
 
@@ -338,8 +305,9 @@ def check_images(
         Shape of one image, needed for flattened rows only.
     check_files : bool, default=True
         Whether missing files are an error now (all of them named) or when they are read.
-    seen : SeenRows, default=None
-        What was checked before. Files of rows in it are not looked at again; these are added.
+    known_files : dict, default=None
+        What :func:`look_at` said of files before, by path. These are not looked at again, and the
+        others are added. None means to look at every file.
 
     Returns
     -------
@@ -379,10 +347,9 @@ def check_images(
         _check_pixel_range(array, lambda i: _row_name(i, arity), arity)
         return Rows(_ArrayImages(array, arity), arity)
     items, arity = X
-    if seen is not None and _are_paths(items):
-        return seen.rows(items, arity, check_files)
     _check_items(items, arity)
-    return Rows(_ItemImages(items, arity, _check_files(items, check_files, {})), arity)
+    stamps = _look_at_files(items, check_files, {} if known_files is None else known_files)
+    return Rows(_ItemImages(items, arity, stamps), arity)
 
 
 def vector_rows(X: np.ndarray) -> Rows:
@@ -592,24 +559,23 @@ def _are_paths(items: list) -> bool:
     return set(map(type, items)) == {str}
 
 
-def _check_files(items: list, must_exist: bool, known: dict[str, Stamp]) -> dict[str, Stamp]:
-    """Return the stamps of files, each looked at once; name all that are missing but must not.
-
-    Files that are in `known` are not looked at.
-    """
-    stamps, missing = {}, []
+def _look_at_files(items: list, must_exist: bool, stamps: dict[str, Stamp]) -> dict[str, Stamp]:
+    """Add the stamps of files that have none, and name all that are missing but must not."""
     if not _are_paths(items):
         items = [os.fspath(item) for item in items if _is_path(item)]
-    for path in dict.fromkeys(items):
-        stamp = known.get(path) or look_at(path)
-        if stamp is None:
-            missing.append(path)
-        else:
-            stamps[path] = stamp
+    paths = dict.fromkeys(items)
+    missing = []
+    for path in paths:
+        if path not in stamps:
+            stamp = look_at(path)
+            if stamp is None:
+                missing.append(path)
+            else:
+                stamps[path] = stamp
     if missing and must_exist:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(missing) + len(stamps)} image files do not exist, or are no "
-            f"files: {', '.join(missing)}. Relative paths start at the working directory."
+            f"{len(missing)} of {len(paths)} image files do not exist, or are no files: "
+            f"{', '.join(missing)}. Relative paths start at the working directory."
         )
     return stamps
 

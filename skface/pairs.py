@@ -1,6 +1,5 @@
 """Distinct faces of pairs and back, identities from pairs, pairs from identities."""
 
-import weakref
 from typing import Any
 
 import numpy as np
@@ -10,45 +9,13 @@ from sklearn.utils import Bunch, check_random_state, column_or_1d
 from sklearn.utils.random import sample_without_replacement
 
 from skface._validation import encode_labels, name_some
-from skface.images import ImageSequence, Rows
-
-# Found once for each sequence, which rows of a search are asked for again and again.
-_DISTINCT: weakref.WeakKeyDictionary[ImageSequence, tuple] = weakref.WeakKeyDictionary()
-
-
-def distinct_images(images: ImageSequence) -> tuple[np.ndarray, np.ndarray]:
-    """Find the distinct images of a sequence: by path, or by content for pixels.
-
-    Parameters
-    ----------
-    images : ImageSequence
-        From :func:`skface.images.check_images`.
-
-    Returns
-    -------
-    first : ndarray of shape (n_distinct,)
-        Where each distinct image is first seen, ascending.
-    inverse : ndarray of shape (len(images),)
-        For every image its place in `first`, so that ``values[inverse]`` regroups values that were
-        computed once per distinct image.
-
-    Notes
-    -----
-    Faces that an earlier step did not find count as different ones.
-    """
-    distinct = _DISTINCT.get(images)
-    if distinct is None:
-        keys = images.keys()
-        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-        inverse = np.fromiter(map(places.__getitem__, keys), np.intp, len(keys))
-        distinct = _DISTINCT[images] = np.unique(inverse, return_index=True)[1], inverse
-    return distinct
+from skface.images import Rows
 
 
 def row_images(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Choose the images of `rows` to work on: the distinct ones of pairs, all of plain faces."""
     if rows.arity == 2:
-        return distinct_images(rows.images)
+        return rows.distinct
     every = np.arange(rows.n_rows)
     return every, every
 
