@@ -8,10 +8,11 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_consistent_length, get_tags, indexable
+from sklearn.utils import check_consistent_length, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import column_or_1d
 
+from skface._frozen import fit_sources, must_be_fitted
 from skface._report import Report, table
 from skface._validation import check_option, name_some
 from skface.datasets import load_lfw_pairs
@@ -42,10 +43,11 @@ def cross_validate_pairs(
     ----------
     estimator : classifier
         A :class:`PairVerifier`, a pipeline that ends in one, a search over such pipelines, or any
-        other binary classifier with `decision_function` or `predict_proba`. What fitting cannot
-        change at the beginning of a pipeline is run once over all pairs instead of in every fold:
-        steps in :class:`sklearn.frozen.FrozenEstimator`, and those without state (tagged
-        ``requires_fit=False``).
+        other binary classifier with `decision_function` or `predict_proba`. Steps at the beginning
+        of a pipeline that learn nothing from pairs are run once over all of them, not in every
+        fold: steps in :class:`sklearn.frozen.FrozenEstimator`; those without state (tagged
+        ``requires_fit=False``), which are not fitted; and an aligner, an embedder with frozen
+        weights, or a :class:`PerFace` over both, which are fitted once, to all pairs.
     X : pairs
         What `estimator` takes.
     y : array-like of shape (n_pairs,)
@@ -103,12 +105,6 @@ def cross_validate_pairs(
     The folds share most of their training pairs, so their figures depend on each other, and no
     estimate of the standard error from them is free of bias [1]_. The SE here is the one that the
     protocol of LFW asks for. Many projects print the SD over folds instead, which is larger.
-
-    A pretrained network learns nothing from the pairs. Load it by fitting it to any of them, freeze
-    it, and it embeds each photo once instead of once in every fold::
-
-        pipe = make_face_verifier()
-        pipe = make_pipeline(FrozenEstimator(pipe[:-1].fit(X[:1])), pipe[-1])
 
     References
     ----------
@@ -246,17 +242,9 @@ def evaluate_lfw(
 
     Examples
     --------
-    A pretrained network is loaded and frozen, so that each photo is embedded once and not in every
-    fold:
-
-    >>> from sklearn.frozen import FrozenEstimator
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from skface import load_lfw_pairs, make_face_verifier
+    >>> from skface import make_face_verifier
     >>> from skface.evaluation import evaluate_lfw
-    >>> pipe = make_face_verifier(on_failure="nan")
-    >>> one_pair = load_lfw_pairs(subset="train").data[:1]  # doctest: +SKIP
-    >>> loaded = FrozenEstimator(pipe[:-1].fit(one_pair))  # doctest: +SKIP
-    >>> print(evaluate_lfw(make_pipeline(loaded, pipe[-1])))  # doctest: +SKIP
+    >>> print(evaluate_lfw(make_face_verifier(on_failure="nan")))  # doctest: +SKIP
     """
     check_option(subset, "subset", ("10_folds", "test"))
     if subset == "10_folds":
@@ -274,23 +262,19 @@ def evaluate_lfw(
 
 
 def _run_fixed_steps(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Run what fitting cannot change at the beginning of a pipeline; return what remains."""
+    """Run the steps at the beginning of a pipeline that learn nothing; return what remains.
+
+    Aligners and pretrained networks, which have to read their files, are fitted to all rows before.
+    """
     if not isinstance(estimator, Pipeline):
         return estimator, X
     n_fixed = 0
     for _, step in estimator.steps[:-1]:
-        if not _is_fixed(step):
+        if not hasattr(step, "transform") or fit_sources(step) is None:
             break
-        X = step.transform(X)
+        X = clone(step).fit_transform(X) if must_be_fitted(step) else step.transform(X)
         n_fixed += 1
     return estimator[n_fixed:], X
-
-
-def _is_fixed(step: Any) -> bool:
-    """Tell whether fitting leaves a step as it is."""
-    return isinstance(step, FrozenEstimator) or (
-        hasattr(step, "transform") and not get_tags(step).requires_fit
-    )
 
 
 def _take(X: Any, rows: np.ndarray) -> Any:

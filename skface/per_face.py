@@ -1,6 +1,5 @@
 """PerFace, which applies any transformer to faces of pairs, and whole pipelines."""
 
-import weakref
 from collections.abc import Iterable, Iterator
 from numbers import Integral
 
@@ -14,26 +13,22 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skface._callbacks import fit_task
-from skface._frozen import FittedOnce, fit_sources, notes_shapes, steps
+from skface._frozen import fit_sources, fits_to_any_rows, steps
 from skface._prefetch import prefetch
-from skface._runtimes import expecting
-from skface._search import is_trial, seen_in
 from skface._validation import check_option
 from skface.align import FaceAligner
 from skface.base import RowTransformer
-from skface.cache import as_cache
+from skface.cache import EmbeddingCache, as_cache
 from skface.embedding import FaceNetEmbedder
-from skface.images import ImageError, Rows, SeenRows, check_images, iter_batches, vector_rows
+from skface.images import Rows, check_images, iter_batches, vector_rows
 from skface.onnx import OnnxEmbedder
 from skface.pairs import check_same, identities_from_pairs, row_images
 from skface.verification import PairVerifier
 from skface.weights import fetch_weights, list_weights, weights_info
 
 _OWN_WEIGHTS = "skface-mini"
-
-
-# What a PerFace that a search scores and throws away has seen of photos.
-_TRIALS: weakref.WeakKeyDictionary["PerFace", SeenRows] = weakref.WeakKeyDictionary()
+# What is fitted without a look at its rows; of any size, for nothing is found on it.
+_BLANK = np.zeros((1, 64, 64, 3), dtype=np.uint8)
 
 
 def _takes_images(transformer) -> bool:
@@ -72,9 +67,9 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
     cache : path or EmbeddingCache, default=None
         A folder where values are kept, so that no photo is computed twice by transformers with
         equal state: in other folds, other processes, or another day. An
-        :class:`skface.EmbeddingCache` bounds it, and tells what it holds. Each batch is stored
-        before the next is computed. Values of photos without a face (all NaN) are not kept. Every
-        call asks whether a file has changed; what one search fits and scores asks once for all.
+        :class:`skface.EmbeddingCache` bounds it, tells what it holds, and says how often to ask
+        whether a file has changed. Each batch is stored before the next is computed. Values of
+        photos without a face (all NaN) are not kept.
 
     Attributes
     ----------
@@ -120,11 +115,6 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         -------
         self : PerFace
             The fitted meta-transformer.
-
-        Notes
-        -----
-        With a cache, a transformer that learns nothing from faces is fitted once per process: later
-        ones with equal parameters, and unchanged files of weights, share what the first has read.
         """
         self._fit(X, y)
         return self
@@ -136,39 +126,43 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
     @with_callbacks
     def _fit(self, X, y) -> Rows:
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        sources = fit_sources(self.transformer)
-        caches = as_cache(self.cache) is not None
-        _TRIALS.pop(self, None)
+        as_cache(self.cache)  # which refuses what is none, before anything is read
         with fit_task(self, X, y, max_subtasks=1) as task:
-            seen = seen_in(task) if caches else None
-            rows = self._check_rows(X, seen)
-            once = None
-            if caches and sources is not None:
-                once = self._fitted_once(sources, rows)
-            recalled = None if once is None else once.recall()
-            if recalled is not None:
-                self.transformer_, self.output_shape_ = recalled
-            else:
-                # what learns nothing from faces needs but one
-                self._fit_to(rows, y, None if sources is None else 1, task)
-                if once is not None:
-                    once.keep(self.transformer_, self.output_shape_)
-            if seen is not None and is_trial(task):
-                _TRIALS[self] = seen
+            rows = self._check_rows(X)
+            # what learns nothing from faces needs but one
+            n_most = None if fit_sources(self.transformer) is None else 1
+            chosen, targets = self._choose_to_fit(rows, y, n_most)
+            self._fit_to(rows, chosen, targets, task)
+            self.output_shape_ = self._find_output_shape(rows, chosen[0])
             return rows
 
-    def _fit_to(self, rows: Rows, y, n_most: int | None, task: CallbackContext) -> None:
-        """Fit the transformer to the distinct faces, or to this many."""
-        chosen, targets = self._choose_to_fit(rows, y, n_most)
-        faces = self._faces(rows, chosen)
+    def _fit_to(self, rows: Rows, chosen: np.ndarray, targets, task: CallbackContext) -> None:
         self.transformer_ = clone(self.transformer)
         subtask = task.subcontext("fit-transformer")
         with subtask.propagate_callback_context(self.transformer_):
+            if fits_to_any_rows(self.transformer):
+                faces, targets, fitted = _BLANK, None, list(steps(self.transformer_))
+            else:
+                faces, fitted = self._faces(rows, chosen), [self.transformer_]
             subtask.call_on_fit_task_begin(estimator=self, X=faces, y=targets)
-            self.transformer_.fit(faces, targets)
+            for step in fitted:
+                step.fit(faces, targets)
             subtask.call_on_fit_task_end(estimator=self, X=faces, y=targets)
-        (first,) = self._transform_batches(rows, [chosen[:1]])
-        self.output_shape_ = first.shape[1:]
+
+    def _find_output_shape(self, rows: Rows, first: int) -> tuple[int, ...]:
+        """Return the shape of a value: of the first face, which is computed unless it is cached."""
+        cache, owner = self._open_cache()
+        value = None
+        if cache is not None:
+            value = cache.find(self.transformer_, rows.images, first, owner=owner)
+        if value is None:
+            ((value,),) = self._transform_batches(rows, [np.array([first])])
+        return value.shape
+
+    def _open_cache(self) -> tuple[EmbeddingCache | None, object]:
+        """Return the cache, and who keeps it open: it or, if it is given as a path, this object."""
+        cache = as_cache(self.cache)
+        return cache, cache if cache is self.cache else self
 
     @available_if(_names_its_features)
     def get_feature_names_out(self, input_features=None):
@@ -187,17 +181,6 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         check_is_fitted(self)
         return self.transformer_.get_feature_names_out(input_features)
 
-    def _fitted_once(self, sources, rows) -> FittedOnce | None:
-        """Return what an equal transformer has become, or None if a face is needed to tell."""
-        if not notes_shapes(self.transformer):
-            return FittedOnce(self.transformer, sources, None)
-        first = next((i for i in range(len(rows.images)) if not rows.images.is_missing(i)), 0)
-        try:
-            face = rows.images[first]
-        except (ImageError, FileNotFoundError):  # which `fit` will report
-            return None
-        return FittedOnce(self.transformer, sources, (face.shape, face.dtype))
-
     def _choose_to_fit(self, rows, y, n_most):
         """Return the distinct faces that are not missing, and their targets.
 
@@ -215,12 +198,11 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         is_found = rows.images.found(chosen)
         found = chosen[is_found]
         batches = np.split(found, range(self.batch_size, len(found), self.batch_size))
-        cache = as_cache(self.cache)
+        cache, owner = self._open_cache()
         if not len(found):
             values = np.empty((0, *self.output_shape_), np.float32)
         elif cache is None:
-            with expecting(len(found)):
-                values = np.concatenate(list(self._transform_batches(rows, batches)))
+            values = np.concatenate(list(self._transform_batches(rows, batches)))
         else:
             regroups = rows.arity == 2 and len(found) == len(chosen)
             values = cache.look_up(
@@ -231,6 +213,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 self.batch_size,
                 self.output_shape_,
                 order=inverse if regroups else None,
+                owner=owner,
             )
             if regroups:
                 return values
@@ -266,9 +249,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             )
         return values
 
-    def _check_rows(self, X, seen: SeenRows | None = None) -> Rows:
-        if seen is None:
-            seen = _TRIALS.get(self)
+    def _check_rows(self, X) -> Rows:
         if not _takes_images(self.transformer) and getattr(X, "ndim", 0) in (2, 3):
             array = np.asarray(X)
             is_pairs = array.ndim == 3 and array.shape[1] == 2
@@ -276,8 +257,12 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 return vector_rows(array)
         first = next(steps(self.transformer))
         marks_missing = isinstance(first, FaceAligner) and first.on_failure == "nan"
+        cache, owner = self._open_cache()
         return check_images(
-            X, image_shape=self.image_shape, check_files=not marks_missing, seen=seen
+            X,
+            image_shape=self.image_shape,
+            check_files=not marks_missing,
+            known_files=None if cache is None else cache.known_files(owner),
         )
 
     def _faces(self, rows: Rows, indices: np.ndarray):
@@ -303,6 +288,10 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         if len(y) != rows.n_rows:
             raise ValueError(f"y has {len(y)} labels, but X has {rows.n_rows} rows.")
         return y
+
+    def _fit_sources(self):
+        """Name the files that `fit` reads, or return None if it learns from its rows."""
+        return fit_sources(self.transformer) if fits_to_any_rows(self.transformer) else None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -433,9 +422,8 @@ def load_face_verifier(
         criterion=criterion, far=far, prior=prior, detector=detector, on_failure=on_failure
     )
     aligner, embedder, verifier = (step for _, step in pipeline.steps)
-    nobody = np.zeros((1, 128, 128, 3), dtype=np.uint8)
-    aligner.fit(nobody)  # which learns nothing from photos, nor do frozen weights
-    embedder.fit(nobody)
+    aligner.fit(_BLANK)  # which learns nothing from photos, nor do frozen weights
+    embedder.fit(_BLANK)
     *_, stored = fetch_weights(_OWN_WEIGHTS)
     with np.load(stored) as held_out:
         pairs = _pairs_with_cosines(held_out["scores"], embedder.embedding_dim_)

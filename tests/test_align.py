@@ -20,7 +20,7 @@ from sklearn.exceptions import NotFittedError
 from skface import FaceAligner, _yunet
 from skface._yunet import YuNet
 from skface.align import GEOMETRIES, FaceNotFoundError, fit_similarity, resolve_geometry
-from skface.base import live
+from skface._per_process import STORE
 from skface.images import ImageError
 from skface.weights import REGISTRY, WeightsError, fetch_weights, locate_weights, weights_info
 
@@ -483,9 +483,10 @@ def test_opencv_runs_where_onnxruntime_is_missing(portraits, detector, monkeypat
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
     )
-    aligner = FaceAligner(detector=detector).fit(portraits)
-    found = aligner.detect(portraits)
-    assert isinstance(live(aligner, aligner.detector_, list)._find, _yunet._OpenCv)
+    STORE.clear()  # and the network with it that onnxruntime runs
+    monkeypatch.setattr(_yunet, "_OnnxRuntime", None)
+    found = FaceAligner(detector=detector).fit(portraits).detect(portraits)
+    STORE.clear()
     for points, same in zip(found.landmarks, expected.landmarks, strict=True):
         np.testing.assert_allclose(points, same, atol=1e-3)
 

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from skface import images
-from skface.images import ImageError, SeenRows, check_images, decode, is_missing, iter_batches
+from skface.images import ImageError, check_images, decode, is_missing, iter_batches
 from skface.pairs import row_images
 
 RNG = np.random.default_rng(0)
@@ -395,22 +395,21 @@ def test_files_are_looked_at_once_and_their_stamps_kept(files, monkeypatch):
     assert check_images(RGB).images.stamps == {}
 
 
-def test_rows_that_were_seen_are_taken_as_they_were(files, tmp_path, monkeypatch):
-    monkeypatch.setattr("skface.images._MOST_SEEN", 5)
-    seen = SeenRows()
-    first = check_images(files[:3], seen=seen)
-    stamp = first.images.stamps[files[0]]
+def test_known_files_are_not_looked_at_again(files, tmp_path, monkeypatch):
+    known = {}
+    first = check_images(files[:3], known_files=known).images.stamps
+    stamp = first[files[0]]
+    assert set(known) == set(files[:3])
     PIL.Image.fromarray(RGB[1]).resize((9, 9)).save(files[0])
     assert check_images(files[:3]).images.stamps[files[0]] != stamp
-    # all of the same rows, and the file in others; pairs are other rows than faces
-    assert check_images(np.array(files[:3]), seen=seen) is first
-    assert check_images([files[0], files[3]], seen=seen).images.stamps[files[0]] == stamp
-    pairs = [files[:2], files[2:4]]
-    assert check_images(pairs, seen=seen).arity == 2
-    assert check_images(pairs, seen=seen) is not check_images(pairs, seen=seen)  # too many
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 image files.*gone\.png"):
-        check_images([files[0], str(tmp_path / "gone.png")], seen=seen)
-    assert check_images(RGB, seen=seen) is not check_images(RGB, seen=seen)  # pixels
+    again = check_images([[files[0], files[3]]], known_files=known).images
+    assert again.stamps[files[0]] == stamp
+    assert files[3] in known
+    gone = str(tmp_path / "gone.png")
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError, match=r"1 of 2 image files.*gone\.png"):
+            check_images([files[0], gone], known_files=known)
+    assert gone not in known
 
 
 def test_folders_are_no_image_files(tmp_path, files):

@@ -16,7 +16,7 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
     ("_locks",),
-    ("_per_process",),
+    ("_digests", "_per_process"),
     (
         "_blending",
         "_callbacks",
@@ -32,7 +32,7 @@ LAYERS = (
     ("images", "metrics", "weights", "nn"),
     ("cache", "pairs", "plotting"),
     ("base", "datasets", "model_selection"),
-    ("_frozen", "_network", "_search", "align"),
+    ("_frozen", "_network", "align"),
     ("_engine", "_teacher", "_training_set"),
     ("_fitting",),
     ("embedding", "onnx", "verification"),

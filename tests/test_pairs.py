@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from skface.images import check_images
-from skface.pairs import distinct_images, identities_from_pairs, make_pairs
+from skface.pairs import identities_from_pairs, make_pairs
 
 
 def test_distinct_images_regroup_to_all():
     rng = np.random.default_rng(0)
     distinct = rng.integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
     slots = rng.integers(0, 5, 40)
-    images = check_images(distinct[slots].reshape(20, 2, 4, 4, 3)).images
-    first, inverse = distinct_images(images)
+    rows = check_images(distinct[slots].reshape(20, 2, 4, 4, 3))
+    images = rows.images
+    first, inverse = rows.distinct
     assert len(first) == len(np.unique(slots))
     np.testing.assert_array_equal(np.stack([images[i] for i in first])[inverse], distinct[slots])
 
@@ -22,7 +23,7 @@ def test_distinct_images_regroup_to_all():
 def test_faces_that_were_not_found_are_not_one_image():
     images = np.full((2, 2, 4, 4, 3), np.nan, dtype=np.float32)
     images[0, 0] = images[1, 0] = 0.5
-    first, inverse = distinct_images(check_images(images).images)
+    first, inverse = check_images(images).distinct
     assert first.tolist() == [0, 1, 3]
     assert inverse.tolist() == [0, 1, 0, 2]
 

@@ -4,7 +4,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -114,3 +114,41 @@ class PerProcess:
 
 #: The store of this process.
 STORE = PerProcess()
+
+
+def load_once(
+    kind: str,
+    paths: Iterable[str | os.PathLike],
+    more: Hashable,
+    factory: Callable[[], T],
+    owner: object,
+) -> T:
+    """Return what `factory` makes of files, from :data:`STORE` while they are unchanged.
+
+    Parameters
+    ----------
+    kind : str
+        What the value is.
+    paths : iterable of path
+        The files. If one is missing, nothing is kept: `factory` may download it, or raise.
+    more : hashable
+        What else the value depends on.
+    factory : callable
+        Reads the files. Its value is shared, so it must not be changed.
+    owner : object
+        Who uses the value.
+
+    Returns
+    -------
+    object
+        The value.
+    """
+    signatures = []
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return factory()
+        times = status.st_mtime_ns, status.st_ctime_ns
+        signatures.append((os.fspath(path), *times, status.st_size, status.st_ino))
+    return STORE.get(kind, (tuple(signatures), more), factory, owner)

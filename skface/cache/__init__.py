@@ -11,10 +11,11 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_scalar
 
-from skface.cache._fingerprint import fingerprint, fingerprint_params
-from skface.cache._lookup import CacheWarning, Desk, desk_at
+from skface._validation import check_option
+from skface.cache._fingerprint import fingerprint
+from skface.cache._lookup import CacheSession, CacheWarning, session_of
 from skface.cache._store import CacheError
-from skface.images import ImageSequence
+from skface.images import ImageSequence, Stamp
 
 __all__ = [
     "CacheError",
@@ -22,7 +23,6 @@ __all__ = [
     "CacheWarning",
     "EmbeddingCache",
     "as_cache",
-    "fingerprint_params",
 ]
 
 _FILENAME = "embeddings.sqlite"
@@ -61,7 +61,7 @@ class EmbeddingCache:
     A value is looked up by what computed it (class, parameters and fitted state of the transformer,
     versions of the packages that compute) and by the content of the photo, so neither another
     network nor another photo of the same name is ever mistaken for it. Threads, processes and
-    estimators may share a cache at the same time, and share the work. It is one SQLite database: a
+    estimators may use a cache at the same time, and share the work. It is one SQLite database: a
     process that is killed loses the batch that it was at, and nothing else.
 
     Parameters
@@ -72,11 +72,22 @@ class EmbeddingCache:
     max_bytes : int, default=None
         Bound of the bytes in use, for the stores of this object. What was not used for longest is
         dropped first. A short log lies beside the file while it is in use.
+    check_files : {"always", "once"}, default="always"
+        When to ask the file system whether files of photos have changed: in every call, or once per
+        process and folder. "once" suits a search over whole pipelines, which sees the same
+        thousands of files in every fold. A file that changes later is not noticed until the process
+        ends or :meth:`clear` is called; a missing file is an error in either case.
 
     Notes
     -----
     A file is read again when its size, its number on the disk or one of its times (modification,
-    or change of anything) is another one, and for two seconds after it was changed.
+    or change of anything) is another one, and for two seconds after it was changed. With "once",
+    a file is still compared with what it was when it is read, and after its value was computed.
+
+    Functions and classes of your own are known by their name and the version of their package. If
+    you edit one, its old values are found: call ``EmbeddingCache(folder).clear()``. Lambdas, local
+    functions, and what the main program or a notebook defines are refused, because the name does
+    not tell one from another.
 
     Examples
     --------
@@ -96,17 +107,25 @@ class EmbeddingCache:
     >>> cache.clear()
     """
 
-    def __init__(self, folder: str | os.PathLike, *, max_bytes: int | None = None):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        max_bytes: int | None = None,
+        check_files: str = "always",
+    ):
         if not isinstance(folder, str | os.PathLike):
             raise TypeError(f"folder={folder!r} is not a path.")
         if max_bytes is not None:
             check_scalar(max_bytes, "max_bytes", Integral, min_val=1)
         self.folder = folder
         self.max_bytes = max_bytes
+        self.check_files = check_option(check_files, "check_files", ("always", "once"))
 
     def __repr__(self):
         bound = "" if self.max_bytes is None else f", max_bytes={self.max_bytes}"
-        return f"EmbeddingCache({os.fspath(self.folder)!r}{bound})"
+        check = "" if self.check_files == "always" else f", check_files={self.check_files!r}"
+        return f"EmbeddingCache({os.fspath(self.folder)!r}{bound}{check})"
 
     def __eq__(self, other):
         if not isinstance(other, EmbeddingCache):
@@ -114,7 +133,7 @@ class EmbeddingCache:
         return vars(self) == vars(other)
 
     def __hash__(self):
-        return hash((os.fspath(self.folder), self.max_bytes))
+        return hash((os.fspath(self.folder), self.max_bytes, self.check_files))
 
     def info(self) -> CacheInfo:
         """Count what is stored, and what this process found or missed.
@@ -129,10 +148,10 @@ class EmbeddingCache:
         CacheError
             If the file cannot be used.
         """
-        desk = self._desk()
-        desk.store.refresh()
-        n_values, n_transformers, n_bytes = desk.store.count()
-        return CacheInfo(n_values, n_transformers, n_bytes, self.max_bytes, desk.hits, desk.misses)
+        session = self._session()
+        session.store.refresh()
+        counts = session.store.count()
+        return CacheInfo(*counts, self.max_bytes, session.hits, session.misses)
 
     def clear(self) -> None:
         """Drop all values, on disk and in the memory of this process, and count anew.
@@ -142,10 +161,52 @@ class EmbeddingCache:
         CacheError
             If the file cannot be used.
         """
-        desk = self._desk()
-        desk.forget()
-        desk.store.refresh()
-        desk.store.clear()
+        session = self._session()
+        session.forget()
+        session.store.refresh()
+        session.store.clear()
+
+    def known_files(self, owner: object = None) -> dict[str, Stamp] | None:
+        """Return what is known of files that need not be looked at again.
+
+        Parameters
+        ----------
+        owner : object, default=None
+            Who uses the cache, which stays open in this process meanwhile. None means the cache
+            object itself.
+
+        Returns
+        -------
+        dict or None
+            What :func:`skface.images.check_images` takes.
+        """
+        return None if self.check_files == "always" else self._session(owner).known_files()
+
+    def find(
+        self,
+        transformer: BaseEstimator,
+        images: ImageSequence,
+        index: int,
+        *,
+        owner: object = None,
+    ) -> np.ndarray | None:
+        """Return the value of one image, or None if it is not there.
+
+        Parameters
+        ----------
+        transformer, images, owner
+            As of :meth:`look_up`.
+        index : int
+            Which image.
+
+        Returns
+        -------
+        ndarray or None
+            The value.
+        """
+        session = self._session(owner)
+        (photo,), kinds = session.digests(images, np.array([index]))
+        return session.find(fingerprint(transformer, kinds), photo)
 
     def look_up(
         self,
@@ -157,6 +218,7 @@ class EmbeddingCache:
         shape: tuple[int, ...],
         *,
         order: np.ndarray | None = None,
+        owner: object = None,
     ) -> np.ndarray:
         """Return the values of images, and compute those that are not there.
 
@@ -176,6 +238,9 @@ class EmbeddingCache:
             Shape of one value, which may follow that of the images.
         order : ndarray of shape (m,), default=None
             Places in `indices` whose values to return, in this order; None for all of them.
+        owner : object, default=None
+            Who uses the cache, which stays open in this process meanwhile. None means the cache
+            object itself.
 
         Returns
         -------
@@ -196,24 +261,26 @@ class EmbeddingCache:
         CacheWarning
             If the disk is full.
         """
-        desk = self._desk()
-        photos, kinds = desk.digests(images, indices)
+        session = self._session(owner)
+        photos, kinds = session.digests(images, indices)
 
         def are_same(places: np.ndarray) -> np.ndarray:
-            return desk.digests.are_same(images, indices[places], [photos[i] for i in places])
+            return session.digests.are_same(images, indices[places], [photos[i] for i in places])
 
-        return desk.look_up(
-            fingerprint(transformer, kinds, shape),
+        return session.look_up(
+            fingerprint(transformer, kinds),
             photos,
             lambda batches: compute(indices[places] for places in batches),
             are_same,
             batch_size,
+            shape,
             self.max_bytes,
             order,
         )
 
-    def _desk(self) -> Desk:
-        return desk_at(Path(self.folder).expanduser() / _FILENAME)
+    def _session(self, owner: object = None) -> CacheSession:
+        path = Path(self.folder).expanduser() / _FILENAME
+        return session_of(path, self if owner is None else owner)
 
 
 def as_cache(cache: Any) -> EmbeddingCache | None:

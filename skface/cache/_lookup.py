@@ -1,39 +1,30 @@
-"""Looking vectors up: in memory, in the store, and, if they are in neither, by computing them.
-
-Processes that need the same photos share the work. Each claims a batch before it computes it, and
-leaves what others have claimed to the last; by then it is stored, or its claim has run out.
-"""
+"""Looking vectors up: in memory, in the store, and, if they are in neither, by computing them."""
 
 import os
 import secrets
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
-from skface._runtimes import expecting
+from skface._per_process import STORE
 from skface.cache._photos import PhotoDigests
 from skface.cache._store import Store, StoreFullError
+from skface.images import Stamp
 
 _MEMORY_BYTES = 2**28  # vectors of one store that a process keeps in memory
-# Lists of photos whose places are remembered, as those of the folds of a search: least length of
-# one, and most photos of all.
-_LEAST_FOUND = 100
-_MOST_FOUND = 2**18
-_RENEW_SECONDS = 2.0
-_WAIT_SECONDS = 0.02
+_MOST_FILES = 2**18  # that a session remembers to have looked at
 
 
 class CacheWarning(UserWarning):
     """Vectors are computed and returned, but cannot be stored."""
 
 
-class Shelf:
+class MemoryCache:
     """Vectors of one transformer in memory, in one array."""
 
     def __init__(self) -> None:
@@ -41,32 +32,31 @@ class Shelf:
         self.values: np.ndarray | None = None
         self._used = np.empty(0, dtype=np.int64)
         self._noted = 0
-        # with the list, so that no other gets its id
-        self._found: dict[int, tuple[list, np.ndarray]] = {}
-        self._n_found = 0
 
     def find(self, photos: list[bytes | None]) -> np.ndarray:
-        """Return the places of photos in `values`, -1 for those that are not here.
-
-        Where all are here, a long list has the same places from now on: it must not be changed.
-        """
-        kept = self._found.get(id(photos))
-        if kept is not None:
-            return kept[1]
-        places = np.fromiter(map(self.place_of.get, photos, repeat(-1)), np.intp, len(photos))
-        if len(places) >= _LEAST_FOUND and places.min() >= 0:
-            self._n_found += len(places)
-            if self._n_found > _MOST_FOUND:
-                self._found.clear()
-                self._n_found = len(places)
-            self._found[id(photos)] = photos, places
-        return places
+        """Return the places of photos in `values`, -1 for those that are not here."""
+        return np.fromiter(map(self.place_of.get, photos, repeat(-1)), np.intp, len(photos))
 
     def add(self, vectors: dict[bytes, np.ndarray]) -> None:
-        """Put vectors of one shape and type, by photo, on the shelf."""
+        """Add vectors by photo.
+
+        Raises
+        ------
+        ValueError
+            If a vector has another shape or type than the others.
+        """
         new = [photo for photo in vectors if photo not in self.place_of]
         if not new:
             return
+        expected = vectors[new[0]] if self.values is None else self.values[:1][0]
+        for photo in new:
+            value = vectors[photo]
+            if (value.shape, value.dtype) != (expected.shape, expected.dtype):
+                raise ValueError(
+                    f"The transformer gave {value.dtype} of shape {value.shape} for a face, but "
+                    f"{expected.dtype} of shape {expected.shape} for others; such values cannot "
+                    "be cached: set cache=None."
+                )
         block = np.stack([vectors[photo] for photo in new])
         n_before = len(self.place_of)
         n_after = n_before + len(new)
@@ -85,13 +75,6 @@ class Shelf:
         # last, so that another thread never finds a place without its vector
         self.place_of.update(zip(new, range(n_before, n_after), strict=True))
 
-    def fits(self, value: np.ndarray) -> bool:
-        """Tell whether a vector has the shape and type of those that are here."""
-        return self.values is None or (value.shape, value.dtype) == (
-            self.values.shape[1:],
-            self.values.dtype,
-        )
-
     def note_use(self, places: np.ndarray) -> None:
         """Remember that vectors were used now."""
         self._used[places] = time.time_ns() // 1_000_000
@@ -106,7 +89,7 @@ class Shelf:
         return recent
 
 
-class Desk:
+class CacheSession:
     """What one process knows of one store: its vectors and digests in memory, and its counts.
 
     Parameters
@@ -120,16 +103,40 @@ class Desk:
         self.digests = PhotoDigests(self.store)
         self.hits = 0
         self.misses = 0
-        self._shelves: dict[bytes, Shelf] = {}  # the last is the one that was used last
+        # By transformer and shape of a vector; the last is the one that was used last.
+        self._memory: dict[tuple[bytes, tuple[int, ...]], MemoryCache] = {}
+        self._files: dict[str, Stamp] = {}
+        self._folder = ""  # where the relative paths of these start
         self._lock = threading.RLock()
         self._warned = False
 
     def forget(self) -> None:
         """Drop what is in memory, and start counting anew."""
         with self._lock:
-            self._shelves.clear()
+            self._memory.clear()
+            self._files = {}
             self.digests.clear()
             self.hits = self.misses = 0
+
+    def known_files(self) -> dict[str, Stamp]:
+        """Return what is known of the files that are looked at once, to be added to."""
+        folder = os.getcwd()
+        with self._lock:
+            if folder != self._folder or len(self._files) > _MOST_FILES:
+                self._folder, self._files = folder, {}
+            return self._files
+
+    def find(self, transformer: bytes, photo: bytes | None) -> np.ndarray | None:
+        """Return the vector of one photo, or None if it is neither in memory nor stored."""
+        if photo is None:
+            return None
+        self._open()
+        with self._lock:
+            for (other, _), memory in self._memory.items():
+                place = memory.place_of.get(photo) if other == transformer else None
+                if place is not None:
+                    return memory.values[place]
+        return self.store.read(transformer, [photo]).get(photo)
 
     def look_up(
         self,
@@ -138,6 +145,7 @@ class Desk:
         compute: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
         are_same: Callable[[np.ndarray], np.ndarray],
         batch_size: int,
+        shape: tuple[int, ...],
         max_bytes: int | None,
         order: np.ndarray | None,
     ) -> np.ndarray:
@@ -155,6 +163,8 @@ class Desk:
             Tells which photos at such places are still what their digests say.
         batch_size : int
             Most photos to compute at a time. They are stored before the next are computed.
+        shape : tuple of int
+            Shape of a vector.
         max_bytes : int or None
             Bound of the store.
         order : ndarray of shape (m,) or None
@@ -165,10 +175,10 @@ class Desk:
         ndarray of shape (len(photos), ...) or (m, ...)
             Read as `compute` returned them.
         """
-        shelf = self._shelf(transformer)
-        places = shelf.find(photos)
+        memory = self._memory_of(transformer, shape)
+        places = memory.find(photos)
         missing = np.flatnonzero(places < 0).tolist()
-        loose: dict[int, np.ndarray] = {}  # vectors that must not be kept, by place in `photos`
+        uncached: dict[int, np.ndarray] = {}  # vectors that must not be kept, by place in `photos`
         if missing:
             first_at: dict[bytes, int] = {}
             unknown = []
@@ -177,142 +187,146 @@ class Desk:
                     unknown.append(at)
                 else:
                     first_at.setdefault(photos[at], at)
-            work = _Work(self, shelf, transformer, compute, are_same, batch_size, max_bytes, loose)
-            work.fill(first_at)
+            fill = _Fill(self, memory, transformer, are_same, max_bytes, uncached)
+            fill.run(first_at, compute, batch_size)
             batches = [unknown[i : i + batch_size] for i in range(0, len(unknown), batch_size)]
             for batch, values in zip(batches, compute(map(np.array, batches)), strict=True):
-                loose.update(zip(batch, values, strict=True))
+                uncached.update(zip(batch, values, strict=True))
             for at in missing:
                 photo = photos[at]
-                places[at] = shelf.place_of.get(photo, -1)
-                if places[at] < 0 and at not in loose:
-                    loose[at] = loose[first_at[photo]]
-            self.misses += work.n_computed + len(unknown)
-            self.hits += len(set(photos)) - work.n_computed - (None in photos)
+                places[at] = memory.place_of.get(photo, -1)
+                if places[at] < 0 and at not in uncached:
+                    uncached[at] = uncached[first_at[photo]]
+            self.misses += fill.n_computed + len(unknown)
+            self.hits += len(set(photos)) - fill.n_computed - (None in photos)
         else:
             self.hits += int(np.count_nonzero(np.bincount(places)))
         kept = places >= 0
-        shelf.note_use(places[kept])
+        memory.note_use(places[kept])
         self._bound_memory()
-        if not loose:  # gathered once, for that takes the time
-            return shelf.values[places if order is None else places[order]]
-        some = next(iter(loose.values()))
-        dtype = some.dtype if shelf.values is None else np.result_type(some, shelf.values)
+        if not uncached:  # gathered once, for that takes the time
+            return memory.values[places if order is None else places[order]]
+        some = next(iter(uncached.values()))
+        dtype = some.dtype if memory.values is None else np.result_type(some, memory.values)
         values = np.empty((len(photos), *some.shape), dtype)
         if kept.any():
-            values[kept] = shelf.values[places[kept]]
-        for at, value in loose.items():
+            values[kept] = memory.values[places[kept]]
+        for at, value in uncached.items():
             values[at] = value
         return values if order is None else values[order]
 
-    def keep(
-        self,
-        shelf: Shelf,
-        transformer: bytes,
-        vectors: dict[bytes, np.ndarray],
-        claimed: list[bytes],
-        max_bytes: int | None,
-    ) -> None:
-        """Keep vectors that were computed, in memory and in the store, and give up claims."""
+    def add(self, memory: MemoryCache, vectors: dict[bytes, np.ndarray]) -> None:
+        """Keep vectors in memory."""
         with self._lock:
-            shelf.add(vectors)
-        if max_bytes is not None:
-            for fingerprint, other in list(self._shelves.items()):
-                for used, photos in other.used_since_last_asked().items():
-                    self.store.touch(fingerprint, photos, used)
-        self.store.write(transformer, vectors, claimed, max_bytes)
+            memory.add(vectors)
 
-    def warn(self, error: StoreFullError) -> None:
-        """Say, once, that the store takes nothing more."""
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{error} Until then vectors are computed and kept in memory, but not stored.",
-                CacheWarning,
-                stacklevel=2,
-            )
+    def write(
+        self, transformer: bytes, vectors: dict[bytes, np.ndarray], max_bytes: int | None
+    ) -> bool:
+        """Store vectors, and tell whether all were new. A full disk is a warning, once."""
+        try:
+            if max_bytes is not None:
+                for (fingerprint, _), other in list(self._memory.items()):
+                    for used, photos in other.used_since_last_asked().items():
+                        self.store.touch(fingerprint, photos, used)
+            return self.store.write(transformer, vectors, max_bytes)
+        except StoreFullError as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"{error} Until then vectors are computed and kept in memory, but not stored.",
+                    CacheWarning,
+                    stacklevel=2,
+                )
+            return True
 
-    def _shelf(self, transformer: bytes) -> Shelf:
+    def _open(self) -> None:
         with self._lock:
             if self.store.refresh():  # the file was deleted, and what was stored with it
-                self._shelves.clear()
-            shelf = self._shelves.pop(transformer, None) or Shelf()
-            self._shelves[transformer] = shelf
-            return shelf
+                self._memory.clear()
+
+    def _memory_of(self, transformer: bytes, shape: tuple[int, ...]) -> MemoryCache:
+        with self._lock:
+            self._open()
+            key = transformer, shape
+            memory = self._memory.pop(key, None) or MemoryCache()
+            self._memory[key] = memory
+            return memory
 
     def _bound_memory(self) -> None:
         with self._lock:
             sizes = {
-                key: 0 if shelf.values is None else shelf.values.nbytes
-                for key, shelf in self._shelves.items()
+                key: 0 if memory.values is None else memory.values.nbytes
+                for key, memory in self._memory.items()
             }
             n_bytes = sum(sizes.values())
             for key, size in sizes.items():
                 if n_bytes <= _MEMORY_BYTES:
                     break
-                del self._shelves[key]
+                del self._memory[key]
                 n_bytes -= size
 
 
-class _Work:
-    """Getting vectors that are not in memory, for one call of `Desk.look_up`."""
+class _Fill:
+    """Getting vectors that are not in memory, for one call of `CacheSession.look_up`.
 
-    def __init__(self, desk, shelf, transformer, compute, are_same, batch_size, max_bytes, loose):
-        self._desk = desk
-        self._shelf = shelf
+    Threads and processes that need the same photos share the work without waiting for each other.
+    Each begins at a random batch, and before it computes one it looks in the store for what others
+    have stored meanwhile. Where it meets their work it turns round, and goes on from the other end
+    of what it has left. So two of them meet once, and compute what they were at twice at most.
+    """
+
+    def __init__(self, session, memory, transformer, are_same, max_bytes, uncached):
+        self._session = session
+        self._memory = memory
         self._transformer = transformer
-        self._compute = compute
         self._are_same = are_same
-        self._batch_size = batch_size
         self._max_bytes = max_bytes
-        self._loose = loose
-        self._owner = secrets.token_bytes(8)
-        self._shares = True  # with others, through claims
+        self._uncached = uncached
+        self._batches: list[list[bytes]] = []
         self.n_computed = 0
 
-    def fill(self, first_at: dict[bytes, int]) -> None:
+    def run(
+        self,
+        first_at: dict[bytes, int],
+        compute: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
+        batch_size: int,
+    ) -> None:
         """Get the vectors of photos, which are given with a place of each."""
-        store = self._desk.store
-        self._take(store.read(self._transformer, list(first_at)))
-        left = [photo for photo in first_at if photo not in self._shelf.place_of]
+        self._read(list(first_at))
+        left = [photo for photo in first_at if photo not in self._memory.place_of]
         if not left:
             return
-        claimed: deque[list[bytes]] = deque()
+        # The same batches wherever it begins, for values may depend on them in the last bits.
+        batches = [left[i : i + batch_size] for i in range(0, len(left), batch_size)]
+        start = secrets.randbelow(len(batches))  # not from a generator that the user has seeded
+        self._batches = batches[start:] + batches[:start]
+        computing: list[list[bytes]] = []
 
-        def batches():
-            nonlocal left
-            while left:
-                photos, left = self._claim(left)
-                if not photos:
-                    return  # others are at what is left
-                claimed.append(photos)
-                yield np.array([first_at[photo] for photo in photos])
+        def places() -> Iterator[np.ndarray]:
+            for batch in self._next_batches():
+                computing.append(batch)
+                yield np.array([first_at[photo] for photo in batch])
 
-        with _Lease(store, self._owner), expecting(len(left)):
-            while left:
-                for values in self._compute(batches()):
-                    photos = claimed.popleft()
-                    self._keep(values, photos, np.array([first_at[photo] for photo in photos]))
-                if left:  # waiting here, not in the thread that makes batches, can be interrupted
-                    time.sleep(_WAIT_SECONDS)
+        for values in compute(places()):
+            batch = computing.pop(0)
+            self._keep(values, batch, np.array([first_at[photo] for photo in batch]))
 
-    def _claim(self, pending: list[bytes]) -> tuple[list[bytes], list[bytes]]:
-        """Return photos to compute now, and those that are left for later."""
-        if self._shares:
-            try:
-                found, claimed, busy, rest = self._desk.store.claim(
-                    self._transformer, pending, self._owner, self._batch_size
-                )
-                self._take(found)
-                return claimed, rest + busy
-            except StoreFullError as error:
-                self._desk.warn(error)
-                self._shares = False
-        return pending[: self._batch_size], pending[self._batch_size :]
+    def _next_batches(self) -> Iterator[list[bytes]]:
+        """Yield what is still to be computed of each batch."""
+        while self._batches:
+            batch = self._batches.pop(0)
+            found = self._read(batch)
+            if found:
+                self._batches.reverse()
+            left = [photo for photo in batch if photo not in found]
+            if left:
+                yield left
 
-    def _take(self, found: dict[bytes, np.ndarray]) -> None:
-        with self._desk._lock:
-            self._shelf.add(found)
+    def _read(self, photos: list[bytes]) -> dict[bytes, np.ndarray]:
+        found = self._session.store.read(self._transformer, photos)
+        self._session.add(self._memory, found)
+        return found
 
     def _keep(self, values: np.ndarray, photos: list[bytes], at: np.ndarray) -> None:
         self.n_computed += len(values)
@@ -326,57 +340,14 @@ class _Work:
             failed = np.isnan(values.reshape(len(values), -1)).all(axis=1)
         keeps = ~failed & self._are_same(at)
         vectors = {photos[i]: values[i] for i in np.flatnonzero(keeps)}
-        if vectors and not self._shelf.fits(values[0]):
-            raise ValueError(
-                f"The transformer gave {values.dtype} of shape {values.shape[1:]} per face, but "
-                f"{self._shelf.values.dtype} of shape {self._shelf.values.shape[1:]} for others; "
-                "such values cannot be cached: set cache=None."
-            )
         # of a failure its warning would be lost, and a photo that changed is known by another name
-        self._loose.update((int(at[i]), values[i]) for i in np.flatnonzero(~keeps))
-        try:
-            self._desk.keep(self._shelf, self._transformer, vectors, photos, self._max_bytes)
-        except StoreFullError as error:
-            self._desk.warn(error)
+        self._uncached.update((int(at[i]), values[i]) for i in np.flatnonzero(~keeps))
+        self._session.add(self._memory, vectors)
+        if not self._session.write(self._transformer, vectors, self._max_bytes):
+            self._batches.reverse()  # another one is at the same place
 
 
-class _Lease:
-    """Keeps the claims of an owner alive while it computes, and gives them up at the end."""
-
-    def __init__(self, store: Store, owner: bytes):
-        self._store = store
-        self._owner = owner
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="skface-cache", daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc_info):
-        self._ended.set()
-        self._thread.join()
-        try:
-            self._store.release(self._owner)
-        except OSError:
-            pass  # they run out by themselves
-
-    def _renew(self) -> None:
-        while not self._ended.wait(_RENEW_SECONDS):
-            try:
-                self._store.renew(self._owner)
-            except OSError:
-                pass  # a claim that is lost costs work, not results
-
-
-_DESKS: dict[tuple[int, str], Desk] = {}
-_DESKS_LOCK = threading.RLock()
-
-
-def desk_at(path: Path) -> Desk:
-    """Return this process's desk for a database, always the same."""
-    key = os.getpid(), os.path.realpath(path)
-    with _DESKS_LOCK:
-        if key not in _DESKS:
-            _DESKS[key] = Desk(Path(key[1]))
-        return _DESKS[key]
+def session_of(path: Path, owner: object) -> CacheSession:
+    """Return this process's session with a database, always the same while it has an owner."""
+    place = os.path.realpath(path)
+    return STORE.get("cache session", place, lambda: CacheSession(Path(place)), owner)

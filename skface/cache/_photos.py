@@ -3,7 +3,6 @@
 import hashlib
 import os
 import time
-import weakref
 
 import numpy as np
 
@@ -29,9 +28,6 @@ class PhotoDigests:
     def __init__(self, store: Store):
         self._store = store
         self._known: dict[str, tuple[Stamp, bytes]] = {}
-        # Of rows that a search asks for again and again. They do not change, and who gets these
-        # lists does not change them.
-        self._last: weakref.WeakKeyDictionary[ImageSequence, tuple] = weakref.WeakKeyDictionary()
 
     def __call__(
         self, images: ImageSequence, indices: np.ndarray
@@ -52,22 +48,14 @@ class PhotoDigests:
         kinds : frozenset of str
             "file", and the types of the pixels that were given as such.
         """
-        last = self._last.get(images)
-        if last is None or not np.array_equal(last[0], indices):
-            last = self._last[images] = indices, self._digest(images, indices)
-        return last[1]
-
-    def _digest(
-        self, images: ImageSequence, indices: np.ndarray
-    ) -> tuple[list[bytes | None], frozenset[str]]:
         stamps = images.stamps
-        if not stamps:
-            keys = [images.key(i) for i in indices.tolist()]
-        else:
+        if stamps:
             every = images.keys()
             keys = [every[i] for i in indices.tolist()]
-            if len(stamps) == len(every) or all(isinstance(key, str) for key in keys):
+            if set(map(type, keys)) == {str}:
                 return self._files(keys, stamps), frozenset(["file"])
+        else:
+            keys = [images.key(i) for i in indices.tolist()]
         digests, kinds = [], set()
         for key in keys:
             if isinstance(key, str):
@@ -111,20 +99,20 @@ class PhotoDigests:
     def clear(self) -> None:
         """Forget all files."""
         self._known.clear()
-        self._last.clear()
 
     def _files(self, paths: list, stamps: dict[str, Stamp]) -> list[bytes | None]:
         """Return digests of the files that have a stamp, and None for all else."""
         known = self._known
         entries = list(map(known.get, paths))
-        # the usual case, thousands of times in a search: nothing is new
+        # the usual case, for thousands of files: nothing is new
         if None not in entries and [e[0] for e in entries] == list(map(stamps.get, paths)):
             return [digest for _, digest in entries]
         digests, unknown = [], {}
+        folder = os.getcwd()
         for path in paths:
             stamp = stamps.get(path)
             # not abspath, for which link/../photo.jpg lies beside the link
-            place = path if stamp is None else os.path.join(os.getcwd(), path)
+            place = path if stamp is None else os.path.join(folder, path)
             entry = known.get(place)
             if stamp is not None and entry is not None and entry[0] == stamp:
                 digests.append(entry[1])
@@ -162,7 +150,7 @@ class PhotoDigests:
             except OSError:
                 read[place] = None  # which whoever decodes it will report
                 continue
-            # rows of a search were looked at long ago
+            # its rows may have been looked at long ago
             if max(mtime_ns, ctime_ns) + _CLOCK_NS < now and look_at(place) == stamp:
                 settled[place] = stamp, read[place]
         if settled:

@@ -13,9 +13,8 @@ import numpy as np
 from skface.images import Stamp
 
 _APPLICATION_ID = 0x736B6661  # "skfa", which marks the file as ours
-_VERSION = 1  # of the tables below
+_VERSION = 2  # of the tables below
 _BUSY_SECONDS = 60.0
-_LEASE_MS = 10_000  # a claim that was not renewed for so long is its owner's no more
 _DELETE = "delete it, with its -wal and -shm beside it"
 _AT_A_TIME = 500  # parameters of one statement; SQLite takes 999 wherever it runs
 
@@ -33,11 +32,6 @@ CREATE TABLE files (
     size INTEGER NOT NULL, inode INTEGER NOT NULL,
     photo BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE claims (
-    transformer BLOB NOT NULL, photo BLOB NOT NULL,
-    owner BLOB NOT NULL, until INTEGER NOT NULL,
-    PRIMARY KEY (transformer, photo)
-) WITHOUT ROWID;
 """
 
 
@@ -50,7 +44,7 @@ class StoreFullError(CacheError):
 
 
 class Store:
-    """Vectors by transformer and photo, digests of files, and who is computing what.
+    """Vectors by transformer and photo, and digests of files.
 
     Every method is a transaction, so a process that is killed leaves the store as it was before or
     after it. Threads may share a store; forked processes open the file anew.
@@ -106,91 +100,37 @@ class Store:
         except StoreFullError:
             pass  # of no consequence but for what is dropped first
 
-    def claim(
-        self, transformer: bytes, photos: Sequence[bytes], owner: bytes, n_most: int
-    ) -> tuple[dict[bytes, np.ndarray], list[bytes], list[bytes], list[bytes]]:
-        """Take photos over for computing, in the order given, until there are enough.
+    def write(
+        self, transformer: bytes, vectors: dict[bytes, np.ndarray], max_bytes: int | None = None
+    ) -> bool:
+        """Store vectors by photo, and make room if there is a bound.
 
         Returns
         -------
-        found : dict of bytes to ndarray
-            What others have computed by now.
-        claimed : list of bytes
-            At most `n_most` photos that are the owner's to compute.
-        busy : list of bytes
-            Photos that others are computing.
-        rest : list of bytes
-            Photos that were not looked at.
+        bool
+            Whether all were new. A vector that is stored already stays.
         """
-        found, claimed, busy = {}, [], []
-        start = 0
-        with self._transaction(writes=True) as connection:
-            now = _now()
-            while start < len(photos) and len(claimed) < n_most:
-                some = photos[start : start + min(_AT_A_TIME, n_most - len(claimed))]
-                start += len(some)
-                stored = _select(connection, transformer, some)
-                taken = {
-                    photo
-                    for (photo,) in connection.execute(
-                        "SELECT photo FROM claims WHERE transformer = ? AND until > ? "
-                        f"AND photo IN ({_marks(some)})",
-                        (transformer, now, *some),
-                    )
-                }
-                found |= stored
-                busy += [photo for photo in some if photo in taken and photo not in stored]
-                claimed += [photo for photo in some if photo not in taken and photo not in stored]
-            connection.executemany(
-                "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)",
-                ((transformer, photo, owner, now + _LEASE_MS) for photo in claimed),
-            )
-        return found, claimed, busy, list(photos[start:])
-
-    def renew(self, owner: bytes) -> None:
-        """Keep the claims of an owner alive."""
-        with self._transaction(writes=True) as connection:
-            connection.execute(
-                "UPDATE claims SET until = ? WHERE owner = ?", (_now() + _LEASE_MS, owner)
-            )
-
-    def release(self, owner: bytes) -> None:
-        """Give up the claims of an owner."""
-        with self._transaction(writes=True) as connection:
-            connection.execute("DELETE FROM claims WHERE owner = ?", (owner,))
-
-    def write(
-        self,
-        transformer: bytes,
-        vectors: dict[bytes, np.ndarray],
-        claimed: Iterable[bytes],
-        max_bytes: int | None = None,
-    ) -> None:
-        """Store vectors by photo, give up claims, and make room if there is a bound."""
         now = _now()
+        rows = (
+            (
+                transformer,
+                photo,
+                value.dtype.str,
+                ",".join(map(str, value.shape)),
+                value.tobytes(),
+                now,
+            )
+            for photo, value in vectors.items()
+        )
         with self._transaction(writes=True) as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    (
-                        transformer,
-                        photo,
-                        value.dtype.str,
-                        ",".join(map(str, value.shape)),
-                        value.tobytes(),
-                        now,
-                    )
-                    for photo, value in vectors.items()
-                ),
+            added = connection.executemany(
+                "INSERT OR IGNORE INTO vectors VALUES (?, ?, ?, ?, ?, ?)", rows
             )
-            connection.executemany(
-                "DELETE FROM claims WHERE transformer = ? AND photo = ?",
-                ((transformer, photo) for photo in claimed),
-            )
-            connection.execute("DELETE FROM claims WHERE until < ?", (now,))
+            are_new = not vectors or added.rowcount == len(vectors)
             made_room = max_bytes is not None and _make_room(connection, max_bytes)
         if made_room:
             self._shrink()
+        return are_new
 
     def read_files(self, paths: Sequence[bytes]) -> dict[bytes, tuple[Stamp, bytes]]:
         """Return stamps and photos of the files that are known, by path."""
@@ -224,7 +164,7 @@ class Store:
     def clear(self) -> None:
         """Drop everything, and give the space back."""
         with self._transaction(writes=True) as connection:
-            for table in ("vectors", "files", "claims"):
+            for table in ("vectors", "files"):
                 connection.execute(f"DELETE FROM {table}")
         self._shrink()
 

@@ -11,7 +11,6 @@ from skface._validation import name_some
 from skface.images import Rows, check_images, iter_batches
 from skface.model_selection._fingerprints import N_BITS, fingerprint, near_matches
 from skface.model_selection._identities import encode_identities
-from skface.pairs import distinct_images
 
 _BATCH_SIZE = 64  # photos decoded at a time
 
@@ -184,7 +183,7 @@ class _Photos(NamedTuple):
 
 def _look_at(rows: Rows) -> _Photos:
     """Decode each distinct photo once, and keep what tells it from others."""
-    first, place = distinct_images(rows.images)
+    first, place = rows.distinct
     found = rows.images.found(first)
     number = np.where(found, np.cumsum(found) - 1, -1)
     fingerprints, digests = np.empty((found.sum(), N_BITS // 8), dtype=np.uint8), []
