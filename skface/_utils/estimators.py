@@ -23,22 +23,22 @@ def steps(transformer: BaseEstimator) -> Iterator[BaseEstimator]:
             yield from steps(step)
 
 
-def fit_sources(transformer: BaseEstimator) -> tuple[Path, ...] | None:
+def pretrained_files(transformer: BaseEstimator) -> tuple[Path, ...] | None:
     """Name the files that `fit` reads, or return None if it learns from rows.
 
-    Estimators of skface that may learn nothing say so by a method `_fit_sources`, others by the tag
+    Estimators of skface that may learn nothing say so by a method `_pretrained_files`, others by the tag
     `requires_fit`.
     """
     files: list[Path] = []
     for step in steps(transformer):
         if isinstance(step, FrozenEstimator):
             continue
-        if not hasattr(step, "_fit_sources"):
+        if not hasattr(step, "_pretrained_files"):
             if get_tags(step).requires_fit:
                 return None
             continue
         try:
-            own = step._fit_sources()
+            own = step._pretrained_files()
         except (TypeError, ValueError):
             return None  # of parameters that fit will refuse
         if own is None:
@@ -52,7 +52,7 @@ def must_be_fitted(transformer: BaseEstimator) -> bool:
 
     The stateless transformers of scikit-learn transform without.
     """
-    return any(hasattr(step, "_fit_sources") for step in steps(transformer))
+    return any(hasattr(step, "_pretrained_files") for step in steps(transformer))
 
 
 def fits_to_any_rows(transformer: BaseEstimator) -> bool:
@@ -60,6 +60,6 @@ def fits_to_any_rows(transformer: BaseEstimator) -> bool:
 
     Normalizer, which learns nothing, notes how wide its rows are.
     """
-    return fit_sources(transformer) is not None and all(
-        hasattr(step, "_fit_sources") for step in steps(transformer)
+    return pretrained_files(transformer) is not None and all(
+        hasattr(step, "_pretrained_files") for step in steps(transformer)
     )

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from skface._rows import Rows, check_images
 from skface._utils.callbacks import epochs_as_tasks
+from skface._utils.estimators import pretrained_files
 from skface.embedding._network import (
     Network,
     build_network,
@@ -17,6 +18,7 @@ from skface.embedding._network import (
     choose_device,
     choose_input_shape,
     fitted_attributes,
+    load_pretrained,
 )
 from skface.embedding._tasks import Task
 from skface.embedding._training_run import TrainingRun, to_arrays
@@ -42,6 +44,12 @@ def fit_network(estimator: "NetworkEstimator", X: Any, y: Any) -> None:
     y : array-like or None
         The targets.
     """
+    files = pretrained_files(estimator)
+    if files is not None:
+        rows = check_images(X, image_shape=estimator.image_shape)
+        with epochs_as_tasks(estimator, X, y, 0):
+            _set_attributes(estimator, load_pretrained(estimator, files, rows), None)
+        return
     choice = choose_backbone(estimator.backbone, estimator.weights)
     learns = estimator._learns()
     if is_flat(choice.backbone):
@@ -82,12 +90,18 @@ def fit_network(estimator: "NetworkEstimator", X: Any, y: Any) -> None:
         attributes = fitted_attributes(network)
         if run is not None:
             attributes |= estimator._head_attributes(run.objective, task)
-        vars(estimator).update(attributes)
-        estimator.history_ = {} if run is None else run.history
-        estimator.best_epoch_ = None if run is None else run.best_epoch
-        vars(estimator).pop("training_state_", None)
-        if run is not None and estimator.warm_start:
-            estimator.training_state_ = to_arrays(run.state())
+        _set_attributes(estimator, attributes, run)
+
+
+def _set_attributes(
+    estimator: "NetworkEstimator", attributes: dict[str, Any], run: TrainingRun | None
+) -> None:
+    vars(estimator).update(attributes)
+    estimator.history_ = {} if run is None else run.history
+    estimator.best_epoch_ = None if run is None else run.best_epoch
+    vars(estimator).pop("training_state_", None)
+    if run is not None and estimator.warm_start:
+        estimator.training_state_ = to_arrays(run.state())
 
 
 def _width(estimator: "NetworkEstimator", choice: Any, task: Task | None) -> int | None:

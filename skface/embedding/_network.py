@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from skface._rows import Rows, iter_batches
 from skface._utils.digests import digest_arrays
-from skface._utils.per_process import STORE
+from skface._utils.per_process import STORE, load_once
 from skface._utils.validation import check_option, format_items
 from skface.inference import Engine, Preprocessing, resolve_precision
 from skface.nn.backbones import BACKBONES, get_backbone, is_flat, load_retail0095_ir
@@ -244,6 +244,8 @@ def build_network(
 def fitted_attributes(network: Network) -> dict[str, Any]:
     """Return what an estimator keeps of a network, by name."""
     weights = network.state()
+    for array in weights.values():
+        array.flags.writeable = False  # they are shared, and known by their digest
     return {
         "backbone_": network.backbone,
         "input_shape_": network.input_shape,
@@ -252,6 +254,44 @@ def fitted_attributes(network: Network) -> dict[str, Any]:
         "weights_": weights,
         "weights_digest_": digest_arrays(weights),
     }
+
+
+def load_pretrained(estimator: Any, files: tuple[Path, ...], rows: Rows) -> dict[str, Any]:
+    """Return the fitted attributes of given weights, read once per process while they are unchanged.
+
+    Parameters
+    ----------
+    estimator : NetworkEstimator
+        Whose network is not trained.
+    files : tuple of Path
+        The files of its weights.
+    rows : Rows
+        What it is fitted on, for the size of the faces.
+
+    Returns
+    -------
+    dict
+        Attributes by name. Arrays are read-only, because estimators share them.
+    """
+
+    def read() -> dict[str, Any]:
+        choice = choose_backbone(estimator.backbone, estimator.weights)
+        input_shape = choose_input_shape(
+            choice.backbone, estimator.image_shape, rows, estimator.batch_size
+        )
+        return fitted_attributes(build_network(choice, input_shape, estimator.embedding_dim))
+
+    if callable(estimator.backbone):  # it may build another network next time
+        return read()
+    shape = estimator.image_shape
+    key = (
+        estimator.backbone,
+        str(estimator.weights),
+        estimator.embedding_dim,
+        None if shape is None else tuple(shape),
+    )
+    attributes = load_once("network", files, key, read, estimator)
+    return attributes | {"weights_": dict(attributes["weights_"])}
 
 
 def rebuild_network(estimator: Any) -> Network:
