@@ -11,39 +11,48 @@ from skface._version import __version__
 
 if TYPE_CHECKING:
     from skface import (
-        align,
-        base,
+        alignment,
         cache,
-        compose,
         datasets,
         embedding,
-        evaluation,
-        images,
+        exceptions,
+        inference,
         metrics,
         model_selection,
         nn,
-        onnx,
-        pairs,
+        per_face,
+        pipeline,
         plotting,
         verification,
         weights,
     )
-    from skface.align import FaceAligner
+    from skface.alignment import FaceAligner
     from skface.cache import EmbeddingCache
-    from skface.compose import PerFace, load_face_verifier, make_face_verifier
-    from skface.datasets import blend_people, load_face_folder, load_lfw_pairs, make_faces
-    from skface.embedding import FaceNetEmbedder, SiameseEmbedder
-    from skface.evaluation import cross_validate_pairs, evaluate_lfw
+    from skface.datasets import (
+        blend_people,
+        load_face_folder,
+        load_lfw_pairs,
+        make_faces,
+        make_pairs,
+    )
+    from skface.embedding import (
+        DistilledEmbedder,
+        FaceNetEmbedder,
+        OnnxEmbedder,
+        SiameseEmbedder,
+    )
     from skface.model_selection import (
         IdentityGroupKFold,
         IdentityKFold,
         IdentityShuffleSplit,
         StratifiedIdentityKFold,
         audit_leakage,
+        cross_validate_pairs,
         describe_folds,
+        evaluate_lfw,
     )
-    from skface.onnx import OnnxEmbedder
-    from skface.pairs import make_pairs
+    from skface.per_face import PerFace
+    from skface.pipeline import load_face_verifier, make_face_verifier
     from skface.plotting import (
         EmbeddingMapDisplay,
         ErrorTradeoffDisplay,
@@ -54,6 +63,7 @@ if TYPE_CHECKING:
     from skface.verification import PairVerifier, SiameseVerifier
 
 __all__ = [
+    "DistilledEmbedder",
     "EmbeddingCache",
     "EmbeddingMapDisplay",
     "ErrorTradeoffDisplay",
@@ -72,19 +82,17 @@ __all__ = [
     "StratifiedIdentityKFold",
     "TippettDisplay",
     "__version__",
-    "align",
+    "alignment",
     "audit_leakage",
-    "base",
     "blend_people",
     "cache",
-    "compose",
     "cross_validate_pairs",
     "datasets",
     "describe_folds",
     "embedding",
     "evaluate_lfw",
-    "evaluation",
-    "images",
+    "exceptions",
+    "inference",
     "load_face_folder",
     "load_face_verifier",
     "load_lfw_pairs",
@@ -94,26 +102,27 @@ __all__ = [
     "metrics",
     "model_selection",
     "nn",
-    "onnx",
-    "pairs",
+    "per_face",
+    "pipeline",
     "plotting",
     "verification",
     "weights",
 ]
 
 _MODULE_OF = {
+    "DistilledEmbedder": "embedding",
     "EmbeddingCache": "cache",
     "EmbeddingMapDisplay": "plotting",
     "ErrorTradeoffDisplay": "plotting",
-    "FaceAligner": "align",
+    "FaceAligner": "alignment",
     "FaceNetEmbedder": "embedding",
     "IdentityGroupKFold": "model_selection",
     "IdentityKFold": "model_selection",
     "IdentityShuffleSplit": "model_selection",
     "MistakesDisplay": "plotting",
-    "OnnxEmbedder": "onnx",
+    "OnnxEmbedder": "embedding",
     "PairVerifier": "verification",
-    "PerFace": "compose",
+    "PerFace": "per_face",
     "ScoreDistributionDisplay": "plotting",
     "SiameseEmbedder": "embedding",
     "SiameseVerifier": "verification",
@@ -121,15 +130,15 @@ _MODULE_OF = {
     "TippettDisplay": "plotting",
     "audit_leakage": "model_selection",
     "blend_people": "datasets",
-    "cross_validate_pairs": "evaluation",
+    "cross_validate_pairs": "model_selection",
     "describe_folds": "model_selection",
-    "evaluate_lfw": "evaluation",
+    "evaluate_lfw": "model_selection",
     "load_face_folder": "datasets",
-    "load_face_verifier": "compose",
+    "load_face_verifier": "pipeline",
     "load_lfw_pairs": "datasets",
-    "make_face_verifier": "compose",
+    "make_face_verifier": "pipeline",
     "make_faces": "datasets",
-    "make_pairs": "pairs",
+    "make_pairs": "datasets",
 }
 
 

@@ -13,30 +13,15 @@ from skface.nn.backbones import BACKBONES
 PACKAGE = Path(skface.__file__).parent
 HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 
-# A module imports from layers above its own in this list only (imports run downwards).
+# A folder or module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
-    ("_locks",),
-    ("_digests", "_per_process"),
-    (
-        "_blending",
-        "_callbacks",
-        "_cartoon",
-        "_decoding",
-        "_prefetch",
-        "_report",
-        "_runtimes",
-        "_validation",
-        "_version",
-    ),
-    ("_yunet",),
-    ("images", "metrics", "weights", "nn"),
-    ("cache", "pairs", "plotting"),
-    ("base", "datasets", "model_selection"),
-    ("_frozen", "_network", "align"),
-    ("_engine", "_teacher", "_training_set"),
-    ("_fitting",),
-    ("embedding", "onnx", "verification"),
-    ("compose", "evaluation"),
+    ("_version", "nn"),
+    ("_utils", "exceptions"),
+    ("_rows", "inference", "metrics"),
+    ("datasets", "weights", "cache", "plotting"),
+    ("alignment", "embedding", "model_selection", "per_face"),
+    ("verification",),
+    ("pipeline",),
     ("",),  # skface/__init__.py
 )
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
@@ -57,29 +42,44 @@ def test_import_skface_is_light():
 
 
 @pytest.mark.parametrize(
-    "module", ["metrics", "model_selection", "datasets", "evaluation", "plotting", "verification"]
+    "statement",
+    [
+        "import skface.cache, skface.exceptions, skface.weights, skface.nn.backbones",
+        "import skface.datasets",
+        "import skface.metrics",
+        "import skface.model_selection",
+        "import skface.plotting",
+        "import skface.verification",
+        "import skface.embedding, skface.alignment",
+        "from skface import PerFace, FaceNetEmbedder; repr(PerFace(FaceNetEmbedder()))",
+        "from skface import make_face_verifier; repr(make_face_verifier(cache='folder'))",
+        "from sklearn.base import clone; from skface import make_face_verifier as make; "
+        "clone(make()).set_params(facenetembedder__margin=0.3)",
+    ],
 )
-def test_no_torch_where_no_network_runs(module):
-    assert "torch" not in _loaded_by(f"import skface.{module}")
+def test_no_torch_until_a_network_is_built(statement):
+    assert "torch" not in _loaded_by(statement)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_loading_weights_does_not_load_the_compiler(backbone):
+def test_loading_weights_does_not_load_the_compiler(backbone, tmp_path):
     # which takes longer than all else that happens then
     code = f"""
-import sys, torch
-from skface._network import build_network
+import sys, numpy as np, torch
 from skface.nn.backbones import get_backbone
-before = set(sys.modules)
+from skface import FaceNetEmbedder
+from skface._rows import check_images
 spec = get_backbone({backbone!r})
 shape = (64,) if spec.flat else (3, *(spec.input_size or (64, 64)))
-with torch.device("meta"):
-    like = spec.build(spec.embedding_dim, shape).state_dict()
-state = {{name: torch.ones(t.shape, dtype=t.dtype).numpy() for name, t in like.items()}}
-network = build_network({backbone!r}, shape, None, state=state)
-tensors = [*network.module.parameters(), *network.module.buffers()]
-assert tensors and not any(t.is_meta for t in tensors)
-assert all((t == 1).all() for t in tensors)
+torch.manual_seed(0)
+state = spec.build(spec.embedding_dim, shape).state_dict()
+path = {str(tmp_path / "weights.pt")!r}
+torch.save(state, path)
+before = set(sys.modules)
+X = np.zeros((2, 64), np.float32) if spec.flat else np.zeros((2, *shape[1:], 3), np.uint8)
+embedder = FaceNetEmbedder({backbone!r}, path).fit(X)
+for name, tensor in state.items():
+    np.testing.assert_array_equal(embedder.weights_[name], tensor.numpy())
 print("then", *(set(sys.modules) - before))
 """
     result = subprocess.run(
@@ -89,7 +89,7 @@ print("then", *(set(sys.modules) - before))
 
 
 def test_imports_raise_no_warning_of_their_own():
-    code = "import torch, warnings; warnings.simplefilter('error'); import skface.compose"
+    code = "import torch, warnings; warnings.simplefilter('error'); import skface.pipeline"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
 
 
@@ -114,36 +114,41 @@ def test_unknown_name():
         _ = skface.FaceNet
 
 
-def _imports_from_skface(path):
-    """Modules of skface that a file imports anywhere, as dotted names below skface."""
+def _imported(path):
+    """Modules that a file imports anywhere, as dotted names."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}:{node.lineno} imports relatively"
-            names = [node.module]
             if node.module == "skface":
-                names = [f"skface.{alias.name}" for alias in node.names]
-        else:
-            continue
-        yield from (name.removeprefix("skface.") for name in names if name.startswith("skface."))
+                yield from (f"skface.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_run_downwards(path):
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py").replace("__init__", "")
-    assert own in LEVEL, f"give {own}.py a place in LAYERS"
-    for imported in _imports_from_skface(path):
+    assert own in LEVEL, f"give {own} a place in LAYERS"
+    for name in _imported(path):
+        package, _, imported = name.partition(".")
         top = imported.partition(".")[0]
-        if own == top:
-            continue  # the modules of a package know each other
-        assert LEVEL[top] < LEVEL[own], f"{path.name} imports skface.{imported}"
+        if package != "skface" or own == top:
+            continue  # the modules of a folder know each other
+        assert LEVEL[top] < LEVEL[own], f"{path.name} imports {name}"
 
 
-def test_nn_knows_no_scikit_learn():
-    for path in (PACKAGE / "nn").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                assert not any(alias.name.startswith("sklearn") for alias in node.names), path
-            elif isinstance(node, ast.ImportFrom):
-                assert not node.module.startswith("sklearn"), path
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "nn").rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_nn_is_plain_pytorch(path):
+    for name in _imported(path):
+        package, _, rest = name.partition(".")
+        assert package != "sklearn"
+        assert package != "skface" or rest.partition(".")[0] == "nn"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
