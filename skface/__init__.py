@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         compose,
         datasets,
         embedding,
-        evaluation,
         images,
         metrics,
         model_selection,
@@ -32,19 +31,25 @@ if TYPE_CHECKING:
     from skface.align import FaceAligner
     from skface.cache import EmbeddingCache
     from skface.compose import PerFace, load_face_verifier, make_face_verifier
-    from skface.datasets import blend_people, load_face_folder, load_lfw_pairs, make_faces
+    from skface.datasets import (
+        blend_people,
+        load_face_folder,
+        load_lfw_pairs,
+        make_faces,
+        make_pairs,
+    )
     from skface.embedding import FaceNetEmbedder, SiameseEmbedder
-    from skface.evaluation import cross_validate_pairs, evaluate_lfw
     from skface.model_selection import (
         IdentityGroupKFold,
         IdentityKFold,
         IdentityShuffleSplit,
         StratifiedIdentityKFold,
         audit_leakage,
+        cross_validate_pairs,
         describe_folds,
+        evaluate_lfw,
     )
     from skface.onnx import OnnxEmbedder
-    from skface.pairs import make_pairs
     from skface.plotting import (
         EmbeddingMapDisplay,
         ErrorTradeoffDisplay,
@@ -85,7 +90,6 @@ __all__ = [
     "describe_folds",
     "embedding",
     "evaluate_lfw",
-    "evaluation",
     "images",
     "load_face_folder",
     "load_face_verifier",
@@ -124,15 +128,15 @@ _MODULE_OF = {
     "TippettDisplay": "plotting",
     "audit_leakage": "model_selection",
     "blend_people": "datasets",
-    "cross_validate_pairs": "evaluation",
+    "cross_validate_pairs": "model_selection",
     "describe_folds": "model_selection",
-    "evaluate_lfw": "evaluation",
+    "evaluate_lfw": "model_selection",
     "load_face_folder": "datasets",
     "load_face_verifier": "compose",
     "load_lfw_pairs": "datasets",
     "make_face_verifier": "compose",
     "make_faces": "datasets",
-    "make_pairs": "pairs",
+    "make_pairs": "datasets",
 }
 
 

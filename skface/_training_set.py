@@ -10,8 +10,9 @@ from sklearn.utils.validation import column_or_1d
 
 from skface._network import Network
 from skface._validation import encode_labels, name_some
+from skface.datasets import make_pairs
 from skface.images import Rows, iter_batches
-from skface.pairs import check_same, identities_from_pairs, make_pairs, row_images
+from skface.pairs import check_same, identities_from_pairs, row_images
 
 _MOST_VALIDATION_PAIRS = 50_000  # of each kind: enough to tell epochs apart
 _MOST_CACHED_BYTES = 2**29  # of decoded training faces

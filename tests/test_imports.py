@@ -18,25 +18,23 @@ LAYERS = (
     ("_locks",),
     ("_per_process",),
     (
-        "_blending",
         "_callbacks",
-        "_cartoon",
         "_decoding",
         "_prefetch",
-        "_report",
         "_runtimes",
+        "_utils",
         "_validation",
         "_version",
     ),
     ("_yunet",),
     ("images", "metrics", "weights", "nn"),
     ("cache", "pairs", "plotting"),
-    ("base", "datasets", "model_selection"),
-    ("_frozen", "_network", "_search", "align"),
+    ("base", "datasets"),
+    ("_frozen", "_network", "_search", "align", "model_selection"),
     ("_engine", "_teacher", "_training_set"),
     ("_fitting",),
     ("embedding", "onnx", "siamese", "verification"),
-    ("compose", "evaluation"),
+    ("compose",),
     ("",),  # skface/__init__.py
 )
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
@@ -56,9 +54,7 @@ def test_import_skface_is_light():
     assert not _loaded_by("import skface; dir(skface)") & HEAVY
 
 
-@pytest.mark.parametrize(
-    "module", ["metrics", "model_selection", "datasets", "evaluation", "plotting"]
-)
+@pytest.mark.parametrize("module", ["metrics", "model_selection", "datasets", "plotting"])
 def test_no_torch_where_no_network_runs(module):
     assert "torch" not in _loaded_by(f"import skface.{module}")
 

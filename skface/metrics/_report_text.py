@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skface._report import table
+from skface._utils.report import table
 
 
 def format_verification(report: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, indexable
 
-from skface._report import Report, table
+from skface._utils.report import Report, table
 from skface.model_selection._identities import encode_identities
 
 

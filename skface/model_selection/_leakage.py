@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import Bunch, check_scalar
 
-from skface._report import Report
+from skface._utils.report import Report
 from skface._validation import name_some
 from skface.images import Rows, check_images, iter_batches
 from skface.model_selection._fingerprints import N_BITS, fingerprint, near_matches
