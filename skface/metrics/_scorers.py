@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import sklearn.metrics
 from scipy.special import logit
-from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import make_scorer
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from skface._utils.unwrap import final_estimator
 from skface.metrics._calibration import cllr, min_cllr
 from skface.metrics._checks import check_cost, check_far, which_are_same
 from skface.metrics._costs import min_detection_cost
@@ -217,7 +215,7 @@ class _CllrScorer:
         self._weight_request: bool | str | None = None
 
     def __call__(self, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
-        estimator, X = _last_step(estimator, X)
+        estimator, X = final_estimator(estimator, X, inside_tuners=True)
         if hasattr(estimator, "log_likelihood_ratio"):
             llr = estimator.log_likelihood_ratio(X)
         elif hasattr(estimator, "predict_proba"):
@@ -255,19 +253,6 @@ def _eer(y_true: Any, y_score: Any, sample_weight: Any = None) -> float:
 def _min_cllr_scorer() -> Callable[..., float]:
     """Make a scorer of the negative minimum Cllr."""
     return make_scorer(min_cllr, response_method=_SCORE, greater_is_better=False)
-
-
-def _last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Find the classifier inside searches, tuners and pipelines, and X as it reaches it."""
-    if hasattr(estimator, "best_estimator_"):
-        return _last_step(estimator.best_estimator_, X)
-    if isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
-        return _last_step(estimator.estimator_, X)
-    if isinstance(estimator, FrozenEstimator):
-        return _last_step(estimator.estimator, X)
-    if isinstance(estimator, Pipeline):
-        return _last_step(estimator[-1], estimator[:-1].transform(X) if len(estimator) > 1 else X)
-    return estimator, X
 
 
 _FACTORIES = {

@@ -11,6 +11,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import column_or_1d
 
 from skface._utils.report import Report, table
+from skface._utils.unwrap import final_estimator
 from skface._validation import name_some
 from skface.metrics import rate_interval
 from skface.model_selection._folds import describe_folds, split_rows
@@ -219,10 +220,8 @@ def _fit_and_decide(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit, and return of the test pairs scores and whether they are accepted; and the threshold."""
     estimator.fit(X_train, y_train, **params)
-    final = estimator
-    if isinstance(estimator, Pipeline) and len(estimator) > 1:
-        # score and decision from one pass through the steps before
-        X, final = estimator[:-1].transform(X), estimator[-1]
+    # score and decision from one pass through the steps before
+    final, X = final_estimator(estimator, X)
     if hasattr(final, "decision_function"):
         score = final.decision_function(X)
     elif hasattr(final, "predict_proba"):
@@ -233,21 +232,8 @@ def _fit_and_decide(
             "PairVerifier or another classifier at its end."
         )
     accepted = (final.predict(X) == same) & ~np.isnan(score)
-    return score, accepted, _find_threshold(final)
-
-
-def _find_threshold(estimator: Any) -> float:
-    """Return the threshold that a classifier learned, wherever it is; NaN if there is none."""
-    while True:
-        if isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif isinstance(estimator, Pipeline):
-            estimator = estimator[-1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            learned = getattr(estimator, "best_threshold_", np.nan)
-            return float(getattr(estimator, "threshold_", learned))
+    threshold = getattr(final, "threshold_", getattr(final, "best_threshold_", np.nan))
+    return score, accepted, float(threshold)
 
 
 def _count(same: np.ndarray, score: np.ndarray, accepted: np.ndarray) -> dict[str, Any]:

@@ -3,22 +3,18 @@
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 from sklearn.utils import check_array, check_consistent_length
 
 from skface.metrics import (
-    bootstrap_interval,
     equal_error_rate,
     far_frr_curve,
-    rate_interval,
     threshold_at_far,
 )
+from skface.plotting._deviate_axes import set_deviate_axes
+from skface.plotting._error_curve import is_corner, rate_intervals, spread_evenly
 from skface.plotting._scores import pair_scores, scores_and_threshold
 from skface.plotting._style import axes_and_figure, count, import_pyplot, percent
 
-_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
-_NEARLY = 1e-12  # where rates of 0 and 1 are drawn, far outside of any axes
-_N_BAND = 200  # thresholds at which the band is computed; more would not be seen
 # curves on one axes differ in colour and line style, operating points in shape.
 _STYLES = (("#00436B", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 _MARKERS = "sD^v*P"
@@ -254,12 +250,12 @@ class ErrorTradeoffDisplay:
         )
         # the rates of any threshold are those of the next distinct score
         places = np.searchsorted(at, marked).clip(max=len(at) - 1)
-        corner = _is_corner(fmr, fnmr)
+        corner = is_corner(fmr, fnmr)
         band = None, None
         if confidence is not None:
-            at_band = at[_spread_evenly(fmr, fnmr)]
+            at_band = at[spread_evenly(fmr, fnmr)]
             people = None if identities is None else np.asarray(identities)[~scores.failed]
-            band = _intervals(same, score, at_band, confidence, people, random_state)
+            band = rate_intervals(same, score, at_band, confidence, people, random_state)
         display = cls(
             fmr=fmr[corner],
             fnmr=fnmr[corner],
@@ -297,7 +293,7 @@ class ErrorTradeoffDisplay:
         from matplotlib.lines import Line2D
 
         n_before = sum(line.get_gid() == _IS_CURVE for line in self.ax_.lines)
-        _set_axes(self.ax_, self.fmr, self.fnmr, is_first=n_before == 0)
+        set_deviate_axes(self.ax_, self.fmr, self.fnmr, is_first=n_before == 0)
         color, linestyle = _STYLES[n_before % len(_STYLES)]
         style = {"color": color, "linestyle": linestyle, "label": self._label(name)}
         style |= normalize_kwargs(kwargs, Line2D)  # so that "c" is "color"
@@ -362,84 +358,3 @@ def _numbers(values: Any, name: str) -> np.ndarray:
         ensure_min_samples=0,
         input_name=name,
     )
-
-
-def _is_corner(fmr: np.ndarray, fnmr: np.ndarray) -> np.ndarray:
-    """Mark the points without which the steps would look different, or end elsewhere."""
-    corner = np.ones(len(fmr), dtype=bool)
-    for rate in (fmr, fnmr):
-        corner[1:-1] &= (rate[:-2] != rate[1:-1]) | (rate[1:-1] != rate[2:])
-    # the smallest rates that can be seen, from which the limits of the axes are taken
-    corner[[np.flatnonzero(fmr)[-1], np.flatnonzero(fnmr)[0]]] = True
-    return corner
-
-
-def _spread_evenly(fmr: np.ndarray, fnmr: np.ndarray) -> np.ndarray:
-    """Choose points that lie evenly along the curve as it is drawn."""
-    x, y = (ndtri(np.clip(rate, 1e-6, 1 - 1e-6)) for rate in (fmr, fnmr))
-    way = np.concatenate(([0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))))
-    return np.unique(np.searchsorted(way, np.linspace(0, way[-1], _N_BAND)))
-
-
-def _intervals(
-    same: np.ndarray,
-    score: np.ndarray,
-    thresholds: np.ndarray,
-    confidence: float,
-    identities: np.ndarray | None,
-    random_state: Any,
-) -> np.ndarray:
-    """Compute lower and upper ends for FMR and FNMR, (2, 2, n_thresholds)."""
-    n_reached = np.searchsorted(thresholds, score, side="right")
-
-    def rates(same, n_reached, sample_weight):
-        """Compute both rates at all thresholds; those a pair does not reach reject it."""
-        rejected = [
-            np.cumsum(np.bincount(n_reached[kind], sample_weight[kind], len(thresholds) + 1))
-            for kind in (~same, same)
-        ]
-        impostor, genuine = (counts[:-1] / counts[-1] for counts in rejected)
-        return np.array([1 - impostor, genuine])
-
-    estimates = rates(same, n_reached, np.ones(len(same)))
-    ends = np.empty((2, 2, len(thresholds)))
-    for interval, rate, n in zip(ends, estimates, (np.sum(~same), np.sum(same)), strict=True):
-        interval[:] = np.transpose([rate_interval(k, n, confidence) for k in np.round(rate * n)])
-    if identities is not None:
-        low, high = bootstrap_interval(
-            rates, same, n_reached, identities, confidence=confidence, random_state=random_state
-        )
-        # NaN if no resample could be judged
-        ends[:, 0], ends[:, 1] = np.fmin(ends[:, 0], low), np.fmax(ends[:, 1], high)
-    return ends
-
-
-def _to_deviate(rate: Any) -> Any:
-    """Stretch rates by the normal quantile function, 0 and 1 to finite numbers far out."""
-    return ndtri(np.clip(rate, _NEARLY, 1 - _NEARLY))
-
-
-def _set_axes(ax: Any, fmr: np.ndarray, fnmr: np.ndarray, *, is_first: bool) -> None:
-    """Stretch the axes, and make them show this curve beside those that are there already."""
-    limits = np.array([_visible_range(fmr, fnmr), _visible_range(fnmr, fmr)])
-    if is_first:
-        ax.set_xscale("function", functions=(_to_deviate, ndtr))
-        ax.set_yscale("function", functions=(_to_deviate, ndtr))
-        ax.set(xlabel="FMR: different people accepted (%)", ylabel="FNMR: same person rejected (%)")
-        ax.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=":", zorder=0)
-        ax.grid(color="0.9", linewidth=0.8)
-        ax.set_axisbelow(True)
-    else:
-        shown = np.array([ax.get_xlim(), ax.get_ylim()])
-        limits[:, 0] = np.minimum(limits[:, 0], shown[:, 0])
-        limits[:, 1] = np.maximum(limits[:, 1], shown[:, 1])
-    ax.set(xlim=limits[0], ylim=limits[1])
-    for axis, (low, high) in zip((ax.xaxis, ax.yaxis), limits, strict=True):
-        axis.set_ticks([tick for tick in _TICKS if low <= tick <= high])
-        axis.set_major_formatter(lambda rate, _: f"{100 * rate:g}")
-
-
-def _visible_range(rate: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Choose limits: from half of the smallest rate up to where the other rate becomes 0."""
-    low = min(rate[rate > 0].min() / 2, 0.01)
-    return low, np.clip(rate[other == 0].min(), 0.5, 0.99)

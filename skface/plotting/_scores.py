@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skface._utils.unwrap import final_estimator
 from skface.metrics._checks import check_scores
 
 
@@ -51,18 +51,10 @@ def pair_scores(y_true: Any, y_score: Any) -> PairScores:
     return PairScores(same, score, np.isnan(score))
 
 
-def last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Return the step of a pipeline that decides, and `X` as it reaches that step.
-
-    The best estimator of a search counts as that estimator.
-    """
+def classifier_and_rows(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Return the classifier in a fitted search or pipeline, and `X` as it reaches it."""
     check_is_fitted(estimator)
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if not isinstance(estimator, Pipeline):
-        return estimator, X
-    if len(estimator) > 1:
-        X = estimator[:-1].transform(X)
-    return last_step(estimator[-1], X)
+    return final_estimator(estimator, X)
 
 
 def scores_and_threshold(estimator: Any, X: Any) -> tuple[np.ndarray, float]:
@@ -71,7 +63,7 @@ def scores_and_threshold(estimator: Any, X: Any) -> tuple[np.ndarray, float]:
     Similarities and `threshold_` of a PairVerifier come first, for they show where the threshold
     lies; then `decision_function` with 0, which keeps failures NaN; then `predict_proba` with 0.5.
     """
-    classifier, X = last_step(estimator, X)
+    classifier, X = classifier_and_rows(estimator, X)
     classes = getattr(classifier, "classes_", ())
     if len(classes) != 2:
         raise ValueError(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from skface.metrics import cllr, far_frr_curve, min_cllr
-from skface.plotting._scores import last_step, pair_scores
+from skface.plotting._scores import classifier_and_rows, pair_scores
 from skface.plotting._style import (
     DIFFERENT,
     SAME,
@@ -118,7 +118,7 @@ class TippettDisplay:
             If the estimator gives no likelihood ratios.
         """
         import_pyplot(cls.__name__)  # before the work
-        verifier, X = last_step(estimator, X)
+        verifier, X = classifier_and_rows(estimator, X)
         if not hasattr(verifier, "log_likelihood_ratio"):
             raise TypeError(
                 f"estimator={type(verifier).__name__} gives no log_likelihood_ratio. End the "
