@@ -1,7 +1,8 @@
-"""Data to verify faces on: synthetic and blended faces, pairs, a folder of photos, LFW.
+"""Synthetic and blended faces, pairs of faces, folders of photos, and Labeled Faces in the Wild.
 
-Every function returns a :class:`sklearn.utils.Bunch` whose ``data`` is the X and whose ``target``
-is the y of an estimator. Photos stay paths: they are decoded when an estimator needs them.
+Every function but :func:`make_pairs`, which returns indices, returns a :class:`sklearn.utils.Bunch`
+whose ``data`` is the X and whose ``target`` is the y of an estimator. Photos stay paths; estimators
+decode them.
 """
 
 from skface.datasets._blending import blend_people

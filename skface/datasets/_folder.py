@@ -1,4 +1,4 @@
-"""Photos of a folder that has one folder per person."""
+"""Photos in a folder with one subfolder per person."""
 
 import os
 import warnings
@@ -13,37 +13,41 @@ from skface._decoding import formats
 from skface._validation import name_some
 
 
-def load_face_folder(folder: str | os.PathLike, *, min_images_per_identity: int = 1) -> Bunch:
-    """List the photos of a folder that has one folder per person.
+def load_face_folder(folder: str | os.PathLike[str], *, min_images_per_identity: int = 1) -> Bunch:
+    """List the photos in a folder with one subfolder per person.
 
-    ``FOLDER/ann/1.jpg`` is a photo of ann, whatever its name. Hidden files and folders are passed
-    over; of other files that are no images, and of photos outside a person's folder, a warning
-    tells.
+    ``FOLDER/ann/1.jpg`` is a photo of ann. Hidden files and folders are skipped. Other files that
+    are not images, and photos outside a subfolder, are skipped with a warning.
 
     Parameters
     ----------
     folder : path
-        The folder with one folder per person.
+        The folder with one subfolder per person.
     min_images_per_identity : int, default=1
         People with fewer photos are left out.
 
     Returns
     -------
     faces : Bunch
-        ``data`` (n,) paths, ``target`` (n,) identities as places in ``target_names``, the names of
-        the people's folders in sorted order, and ``DESCR``. Photos are sorted by name within each
-        person.
+        ``data`` (n,), paths, sorted by person and name; ``target`` (n,), identities as indices into
+        ``target_names``; ``target_names``, the names of the subfolders, sorted; and ``DESCR``, a
+        description.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If the folder does not exist.
     ValueError
-        If it holds no photo in a person's folder, or nobody has enough of them.
+        If nobody has `min_images_per_identity` photos.
+
+    Warns
+    -----
+    UserWarning
+        If files are skipped.
 
     See Also
     --------
-    skface.make_pairs : Pairs of these photos.
+    skface.make_pairs : Draws pairs of these photos.
 
     Examples
     --------
@@ -64,18 +68,18 @@ def load_face_folder(folder: str | os.PathLike, *, min_images_per_identity: int 
     if not folder.is_dir():
         raise FileNotFoundError(f"folder={str(folder)!r} is not a folder.")
     people: dict[str, list[str]] = {}
-    passed_over = []
+    skipped = []
     for entry in _visible(folder):
         if not entry.is_dir():
-            passed_over += [entry.name] if _is_photo(entry) else []
+            skipped += [entry.name] if _is_photo(entry) else []
             continue
         files = [file for file in _visible(entry) if file.is_file()]
         people[entry.name] = [str(file) for file in files if _is_photo(file)]
-        passed_over += [f"{entry.name}/{file.name}" for file in files if not _is_photo(file)]
-    if passed_over:
+        skipped += [f"{entry.name}/{file.name}" for file in files if not _is_photo(file)]
+    if skipped:
         warnings.warn(
-            f"{len(passed_over)} files of {folder} are passed over, being no images or in no "
-            f"person's folder: {name_some(passed_over)}.",
+            f"{len(skipped)} files of {folder} are skipped, for they are not images or not in the "
+            f"folder of a person: {name_some(skipped)}.",
             stacklevel=2,
         )
     photos = {

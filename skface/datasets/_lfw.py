@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from sklearn.datasets import get_data_home
@@ -10,19 +11,21 @@ from sklearn.utils import Bunch
 
 from skface._validation import check_option
 
-# Index file of each subset of LFW, under the names that sklearn.datasets.fetch_lfw_pairs gives it.
+# Index file of each subset; subsets are named as in sklearn.datasets.fetch_lfw_pairs.
 _LFW_INDEX = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds": "pairs.txt"}
 
 
 def load_lfw_pairs(
-    data_home: str | os.PathLike | None = None, subset: str = "train", *, funneled: bool = True
+    data_home: str | os.PathLike[str] | None = None,
+    subset: Literal["train", "test", "10_folds"] = "train",
+    *,
+    funneled: bool = True,
 ) -> Bunch:
-    """List the pairs of Labeled Faces in the Wild [1]_ by path, with identities and folds.
+    """List the pairs of Labeled Faces in the Wild (LFW) [1]_ as paths, with identities and folds.
 
     The folder is the one that :func:`sklearn.datasets.fetch_lfw_pairs` makes and reads:
     ``lfw_home/`` with ``pairsDevTrain.txt``, ``pairsDevTest.txt``, ``pairs.txt`` and the photos,
-    ``lfw_funneled/NAME/NAME_0001.jpg``. Nothing is downloaded. Photos are chosen by number, so a
-    missing file is an error and shifts no other pair.
+    ``lfw_funneled/NAME/NAME_0001.jpg``. Nothing is downloaded. A missing photo is an error.
 
     Parameters
     ----------
@@ -31,24 +34,25 @@ def load_lfw_pairs(
         :func:`sklearn.datasets.get_data_home`.
     subset : {"train", "test", "10_folds"}, default="train"
         View 1, for development: "train" (2,200 pairs) and "test" (1,000). View 2, for the final
-        report: "10_folds" (6,000 pairs in ten folds that share nobody), to be used once.
+        report: "10_folds" (6,000 pairs in ten folds without a person in common), to be used once.
     funneled : bool, default=True
         Whether to use the photos in ``lfw_funneled`` or those in ``lfw``.
 
     Returns
     -------
     pairs : Bunch
-        ``data`` (n, 2) paths; ``target`` (n,) 1 = same person, 0 = different; ``target_names``,
-        ``identities`` (n, 2) names, which serve as `groups` of :class:`skface.IdentityKFold`;
-        ``folds`` (n,) from 0 for :class:`sklearn.model_selection.PredefinedSplit`, None for View 1;
-        and ``DESCR``.
+        ``data`` (n, 2), paths; ``target`` (n,), 1 for genuine pairs (same person) and 0 for
+        impostor pairs; ``target_names``, "different" and "same"; ``identities`` (n, 2), names, for
+        `groups` of :class:`skface.IdentityKFold`; ``folds`` (n,), from 0, for
+        :class:`sklearn.model_selection.PredefinedSplit`, or None for View 1; and ``DESCR``, a
+        description.
 
     Raises
     ------
     FileNotFoundError
         If the folder, the index file or photos are missing.
     ValueError
-        If the index file is not what LFW publishes.
+        If `subset` is unknown, or the index file does not have the format of LFW.
 
     References
     ----------
@@ -71,7 +75,7 @@ def load_lfw_pairs(
     if not index.is_file() or not photos.is_dir():
         absent = index if not index.is_file() else photos
         raise FileNotFoundError(
-            f"{absent} does not exist. data_home is to hold lfw_home/ with {index.name} and "
+            f"{absent} does not exist. data_home must hold lfw_home/ with {index.name} and "
             f"{photos.name}/NAME/NAME_0001.jpg, as sklearn.datasets.fetch_lfw_pairs lays it out."
         )
     n_folds, n_per_class, pairs = _read_lfw_index(index)
@@ -90,7 +94,7 @@ def load_lfw_pairs(
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} photos of {index} do not exist: {', '.join(missing)}. The download "
-            "is incomplete; unpack it anew."
+            "is incomplete. Unpack it again."
         )
     target = np.tile(np.repeat([1, 0], n_per_class), n_folds)
     folds = np.repeat(np.arange(n_folds), 2 * n_per_class) if subset == "10_folds" else None
@@ -117,11 +121,11 @@ def _read_lfw_index(path: Path) -> tuple[int, int, list[tuple[str, int, str, int
         n_folds = folds[0] if folds else 1
         pairs = list(_parse_lfw_pairs(rows[1:], n_per_class))
     except (IndexError, ValueError) as error:
-        raise ValueError(f"{path} is no index of LFW pairs: {error}.") from error
+        raise ValueError(f"{path} is no index of LFW pairs: {error}. Download it again.") from error
     if len(pairs) != 2 * n_folds * n_per_class:
         raise ValueError(
             f"{path} announces {2 * n_folds * n_per_class} pairs and holds {len(pairs)}: the file "
-            "is incomplete."
+            "is incomplete. Download it again."
         )
     return n_folds, n_per_class, pairs
 

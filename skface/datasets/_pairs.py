@@ -1,8 +1,7 @@
-"""Pairs of faces, drawn from faces with identities."""
-
-from typing import Any
+"""Random pairs of faces."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.random import sample_without_replacement
 
@@ -10,38 +9,38 @@ from skface._validation import encode_labels
 
 
 def make_pairs(
-    identities: Any,
+    identities: ArrayLike,
     *,
     n_genuine: int | None = None,
     n_impostor: int | None = None,
-    random_state: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
-    """Draw labelled pairs of faces from faces with identities, without repeating a pair.
+    """Draw genuine and impostor pairs of faces, without repeats.
 
     Parameters
     ----------
     identities : array-like of shape (n,)
         The person of each face, of any label type.
     n_genuine : int, default=None
-        Pairs of one person; None takes all there are, which grows with the square of the number of
-        faces of a person.
+        Number of genuine pairs (same person). None takes all; their number grows with the square of
+        the number of faces per person.
     n_impostor : int, default=None
-        Pairs of two people; None takes as many as there are genuine pairs.
+        Number of impostor pairs (two people). None takes as many as there are genuine pairs.
     random_state : int, RandomState instance or None, default=None
-        Draws the pairs; pass an int for the same pairs every time.
+        Draws the pairs; an int gives the same pairs each time.
 
     Returns
     -------
     pairs : Bunch
-        ``indices`` (m, 2) integers into the faces, so that ``faces[pairs.indices]`` are the rows of
-        a verifier; ``target`` (m,) 1 = same person, 0 = different; ``identities`` (m, 2), which
-        serve as `groups` of :class:`skface.IdentityKFold`. Genuine and impostor pairs are mixed.
+        ``indices`` (m, 2), integers, so that ``faces[pairs.indices]`` is the X of a verifier;
+        ``target`` (m,), 1 for genuine and 0 for impostor pairs, in random order; and
+        ``identities`` (m, 2), for `groups` of :class:`skface.IdentityKFold`.
 
     Raises
     ------
     ValueError
-        If there are fewer different pairs than asked for, or none of one person; if an identity is
-        missing.
+        If there are fewer distinct pairs than requested; if there is no genuine pair and `n_genuine`
+        is None; or if an identity is missing.
 
     Examples
     --------
@@ -53,8 +52,8 @@ def make_pairs(
     identities = np.asarray(identities)
     if identities.ndim != 1 or len(identities) < 2:
         raise ValueError(
-            f"identities has shape {identities.shape}; expected the person of each of two or more "
-            "faces, (n,)."
+            f"identities has shape {identities.shape}; expected (n,), the person on each of two or "
+            "more faces."
         )
     rng = check_random_state(random_state)
     people, codes = encode_labels(identities, "identities")
@@ -66,7 +65,7 @@ def make_pairs(
     if n_genuine is None and n_all_genuine == 0:
         raise ValueError(
             f"identities names {len(people)} people with one face each, so there is no genuine "
-            "pair. Add second faces, or set n_genuine=0 and n_impostor."
+            "pair. Add more faces of a person, or set n_genuine=0 and n_impostor."
         )
     n_genuine = n_all_genuine if n_genuine is None else n_genuine
     n_impostor = min(n_genuine, n_all_impostor) if n_impostor is None else n_impostor
@@ -88,8 +87,14 @@ def make_pairs(
     return Bunch(indices=indices, target=target, identities=identities[indices])
 
 
-def _draw_genuine(order, counts, n_wanted, n_all, rng):
-    """Draw ranks of genuine pairs, and turn each into a person and a pair of its faces."""
+def _draw_genuine(
+    order: np.ndarray,
+    counts: np.ndarray,
+    n_wanted: int,
+    n_all: int,
+    rng: np.random.RandomState,
+) -> np.ndarray:
+    """Draw ranks of genuine pairs; turn each into a person and two faces of that person."""
     ranks = _draw_ranks(n_all, n_wanted, rng)
     per_person = counts * (counts - 1) // 2
     ends = np.cumsum(per_person)
@@ -99,8 +104,14 @@ def _draw_genuine(order, counts, n_wanted, n_all, rng):
     return np.column_stack([order[start + first], order[start + second]])
 
 
-def _draw_impostors(order, counts, n_wanted, n_all, rng):
-    """Draw ranks of impostor pairs, each of a face and one of the faces of people before it."""
+def _draw_impostors(
+    order: np.ndarray,
+    counts: np.ndarray,
+    n_wanted: int,
+    n_all: int,
+    rng: np.random.RandomState,
+) -> np.ndarray:
+    """Draw ranks of impostor pairs; turn each into a face and one of people earlier in `order`."""
     ranks = _draw_ranks(n_all, n_wanted, rng)
     n_before = np.repeat(np.cumsum(counts) - counts, counts)
     ends = np.cumsum(n_before)
@@ -109,14 +120,14 @@ def _draw_impostors(order, counts, n_wanted, n_all, rng):
     return np.column_stack([order[first], order[second]])
 
 
-def _draw_ranks(n_all, n_wanted, rng):
+def _draw_ranks(n_all: int, n_wanted: int, rng: np.random.RandomState) -> np.ndarray:
     return sample_without_replacement(n_all, n_wanted, random_state=rng).astype(np.int64)
 
 
 def _pair_of_rank(rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs (i, j), i > j, that are numbered i (i - 1) / 2 + j."""
     i = ((1 + np.sqrt(1 + 8 * rank.astype(np.float64))) // 2).astype(np.int64)
-    # the square root may be off by one for large numbers
+    # the square root is inexact for large numbers
     i -= i * (i - 1) // 2 > rank
     i += i * (i + 1) // 2 <= rank
     return i, rank - i * (i - 1) // 2

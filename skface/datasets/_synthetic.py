@@ -1,7 +1,6 @@
 """Cartoon faces of people who do not exist."""
 
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
@@ -15,43 +14,45 @@ def make_faces(
     image_size: int = 64,
     *,
     difficulty: float = 0.5,
-    random_state: Any = None,
+    random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
-    """Draw cartoon faces of people who do not exist, a few pictures of each.
+    """Draw cartoon faces, several pictures of each person.
 
-    Identities differ in the geometry of their faces and in their colouring; pictures of one
-    identity in pose, light, expression, framing, background, occlusion, blur and noise. They are
-    roughly aligned, as photos of a detector are, and meant for examples and tests: how well a
-    method does on them says little about photographs.
+    Identities differ in the geometry and the color of their faces. Pictures of one identity differ
+    in pose, light, expression, framing, background, occlusion, blur and noise. They are roughly
+    aligned, like crops from a face detector. They are meant for examples and tests: results on them
+    say little about photographs.
 
     Parameters
     ----------
     n_identities : int, default=40
         Number of people.
     n_images_per_identity : int, default=10
-        Pictures of each.
+        Number of pictures of each.
     image_size : int, default=64
         Height and width in pixels, 16 or more.
     difficulty : float, default=0.5
-        From 0 (pictures of one person differ in what is random in the background only) to 1
-        (they differ twice as much as at 0.5, and people are more alike).
+        From 0 to 1. At 0 pictures of one person differ in background, clothes, gaze and noise only.
+        At 1 they differ twice as much as at 0.5, and people are more alike.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for the same pictures every time.
+        Draws the pictures; an int gives the same pictures each time.
 
     Returns
     -------
     faces : Bunch
-        ``data`` (n, image_size, image_size, 3) uint8 RGB, ``images``, the same array under the name
-        that scikit-learn uses, ``target`` (n,) identities from 0, in order, and ``DESCR``.
+        ``data`` (n, image_size, image_size, 3), uint8 RGB; ``images``, the same array, as in
+        scikit-learn; ``target`` (n,), identities from 0, ascending; and ``DESCR``, a description.
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError
         If a parameter is outside its range.
+    TypeError
+        If a parameter is not a number of the right kind.
 
     See Also
     --------
-    skface.make_pairs : Pairs of these faces.
+    skface.make_pairs : Draws pairs of these faces.
 
     Examples
     --------

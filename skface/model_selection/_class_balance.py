@@ -1,15 +1,15 @@
-"""Folds of people in which the classes are mixed alike: local search over moves and swaps."""
+"""Folds of people with similar class ratios: local search over moves and swaps."""
 
 import numpy as np
 
-# Mostly the third pass over the people finds nobody to move.
+# Usually the third pass finds nobody to move.
 _MAX_PASSES = 10
-# Classes are even enough if their counts differ by a few in a thousand.
+# Classes count as balanced if their counts differ by a few in a thousand.
 _EVEN_ENOUGH = 1e-5
 
 
 class ClassCounts:
-    """Test rows per fold and class, kept up to date while people change folds.
+    """Numbers of test rows per fold and class, kept up to date while people change folds.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class ClassCounts:
         classes, codes = np.unique(labels, return_inverse=True)
         left, right = people[:, 0], people[:, -1]
         alone = left == right
-        # from each person to the others that rows link them to
+        # for each person the others in the same rows
         a, b, code = left[~alone], right[~alone], codes[~alone]
         source, other, code = np.r_[a, b], np.r_[b, a], np.r_[code, code]
         order = np.argsort(source, kind="stable")
@@ -38,14 +38,14 @@ class ClassCounts:
         self._start = np.searchsorted(source[order], np.arange(len(self._fold) + 1))
         # rows that a person would complete in each fold, (n_people, n_folds, n_classes)
         self._rows = np.zeros((len(self._fold), n_folds, len(classes)))
-        np.add.at(self._rows, (left[alone], slice(None), codes[alone]), 1)
+        np.add.at(self._rows.transpose(0, 2, 1), (left[alone], codes[alone]), 1)  # in every fold
         np.add.at(self._rows, (source, self._fold[other], code), 1)
         self._counts = np.zeros((n_folds, len(classes)))
         whole = self._fold[left] == self._fold[right]
         np.add.at(self._counts, (self._fold[left[whole]], codes[whole]), 1)
 
     def even_out(self) -> None:
-        """Let people move or swap folds for as long as that makes the classes more even."""
+        """Move and swap people while that makes the class ratios of the folds more similar."""
         for _ in range(_MAX_PASSES):
             changed = [
                 self._move(person) or self._swap(person) for person in range(len(self._fold))
@@ -54,7 +54,7 @@ class ClassCounts:
                 break
 
     def _move(self, person: int) -> bool:
-        """Move a person to the best fold; tell whether it is another one."""
+        """Move a person to the best fold; return whether it is another one."""
         now, rows = self._fold[person], self._rows[person]
         folds = np.arange(len(self._counts))
         choices = np.tile(self._counts, (len(folds), 1, 1))
@@ -67,11 +67,11 @@ class ClassCounts:
         return True
 
     def _swap(self, person: int) -> bool:
-        """Let a person swap folds with the best partner; tell whether there is one."""
+        """Swap the folds of a person and the best partner; return whether there is one."""
         now, rows = self._fold[person], self._rows[person]
         partners = np.flatnonzero(self._fold != now)
         theirs = self._fold[partners]
-        # a row of the two is in neither fold, before as after
+        # a row with both people is in neither fold, before or after the swap
         links = slice(self._start[person], self._start[person + 1])
         shared = np.zeros((len(self._fold), self._counts.shape[1]))
         np.add.at(shared, (self._other[links], self._code[links]), 1)
@@ -87,7 +87,7 @@ class ClassCounts:
         return True
 
     def _best(self, choices: np.ndarray) -> int | None:
-        """Return the most even choice of counts, None if what there is is no less even."""
+        """Return the choice of counts with the lowest unevenness; None if none improves."""
         least = _unevenness(self._counts) - 1e-12
         if least < _EVEN_ENOUGH:
             return None
@@ -96,7 +96,7 @@ class ClassCounts:
         return best if unevenness[best] < least else None
 
     def _put(self, person: int, fold: int) -> None:
-        """Move a person, and count anew what that changes."""
+        """Move a person and update the counts."""
         now, rows = self._fold[person], self._rows[person]
         self._counts[now] -= rows[now]
         self._counts[fold] += rows[fold]
@@ -109,7 +109,7 @@ class ClassCounts:
 def _unevenness(counts: np.ndarray) -> np.ndarray:
     """Sum over classes the variance of (..., n_folds, n_classes) counts over folds.
 
-    It is relative to the mean, or the most even folds would be those that lose every pair.
+    The variance is relative to the squared mean. Otherwise folds that lose all pairs would win.
     """
     mean = np.maximum(counts.mean(axis=-2), 1 / counts.shape[-2])
     return (counts.var(axis=-2) / mean**2).sum(axis=-1)

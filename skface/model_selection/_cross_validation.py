@@ -1,8 +1,10 @@
-"""How well a verifier does on people it has not seen, fold by fold."""
+"""Cross-validation of a verifier, with error rates for each fold."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -22,87 +24,90 @@ _MEASURES = ("threshold", "accuracy", "accuracy_compared", "far", "frr", "fmr", 
 def cross_validate_pairs(
     estimator: Any,
     X: Any,
-    y: Any,
+    y: ArrayLike,
     *,
     cv: Any,
-    groups: Any = None,
-    params: dict[str, Any] | None = None,
+    groups: ArrayLike | None = None,
+    params: Mapping[str, Any] | None = None,
     n_jobs: int | None = None,
 ) -> Report:
-    """Judge a verifier by cross-validation, with all that a report on verification needs.
+    """Evaluate a verifier by cross-validation, with accuracy and error rates for each fold.
 
-    In every fold a clone is fitted to the training pairs, threshold included, and decides on the
-    test pairs. Pairs that could not be compared stay in: they are rejected, so they count as errors
-    if they show one person. All figures are given with and without them.
+    In each fold a clone is fitted to the training pairs, threshold included, and tested on the test
+    pairs. Accuracy, FAR and FRR count failed comparisons as rejected. A second accuracy, FMR and
+    FNMR leave them out.
 
     Parameters
     ----------
     estimator : classifier
-        A :class:`PairVerifier`, a pipeline that ends in one, a search over such pipelines, or any
-        other binary classifier with `decision_function` or `predict_proba`. What fitting cannot
-        change at the beginning of a pipeline is run once over all pairs instead of in every fold:
-        steps in :class:`sklearn.frozen.FrozenEstimator`, and those without state (tagged
-        ``requires_fit=False``).
+        A :class:`PairVerifier`, a pipeline that ends with one, a search over such pipelines, or any
+        other binary classifier with `decision_function` or `predict_proba`. The first steps of a
+        pipeline run once over all pairs instead of in each fold, as long as fitting does not
+        change them: steps in :class:`sklearn.frozen.FrozenEstimator`, and steps without state
+        (tagged ``requires_fit=False``).
     X : pairs
-        What `estimator` takes.
+        The pairs that `estimator` takes.
     y : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same".
+        Two labels; the larger one marks genuine pairs (same person).
     cv : splitter, iterable of (train, test), or int
-        Such as :class:`IdentityKFold`, or :class:`sklearn.model_selection.PredefinedSplit` for
-        folds that come with the data.
+        Any `cv` of scikit-learn, such as :class:`IdentityKFold`, or
+        :class:`sklearn.model_selection.PredefinedSplit` for folds that come with the data.
     groups : array-like of shape (n_pairs, 2), default=None
-        The two people of each pair, which `cv` may need. With them, test pairs that show somebody
-        who is in training are counted.
+        The two people of each pair. Splitters over people need them. If given, test pairs with a
+        person who is in training are counted.
     params : dict, default=None
-        Further arguments of ``estimator.fit``, each with one value per pair: ``{"groups": groups}``
-        lets a :class:`sklearn.model_selection.GridSearchCV` make identity-disjoint folds of its
-        own.
+        Further arguments of ``estimator.fit``, each with one value per pair. For example,
+        ``{"groups": groups}`` lets a :class:`sklearn.model_selection.GridSearchCV` use a splitter
+        over people.
     n_jobs : int, default=None
-        Folds to work on at a time. None means 1, -1 all processors.
+        Number of folds to run in parallel. None means 1, -1 all processors.
 
     Returns
     -------
     report : Report
         A :class:`sklearn.utils.Bunch` that prints as a table:
 
-        - `folds`: a list with one dict per fold, which :class:`pandas.DataFrame` takes as it is:
-          `fold`; `n_train`; `n_genuine` and `n_impostor`, all test pairs of one and of two people;
-          `n_failed_genuine` and `n_failed_impostor`, those of them whose score is NaN; `threshold`
-          (NaN if `estimator` has none); `accuracy`, `far` and `frr` of all test pairs, failures
-          rejected; `accuracy_compared`, `fmr` and `fnmr` without failures.
-        - `mean`, `sd` and `se`: dicts of the last seven over folds. `sd` has ``ddof=1``, and `se`,
-          the standard error of the mean, is ``sd / sqrt(n_folds)``; both are NaN for one fold.
-        - `accuracy_interval`: the 95 % Clopper-Pearson interval of the accuracy on all test pairs,
-          as if they were independent. If pairs share people it is too narrow; then ask
+        - `folds`: a list with one dict per fold, which :class:`pandas.DataFrame` takes. It holds
+          `fold`; `n_train`; `n_genuine` and `n_impostor`, the numbers of test pairs, failures
+          included; `n_failed_genuine` and `n_failed_impostor`; `threshold` (NaN if `estimator` has
+          none); `accuracy`, `far` and `frr`, which count failures as rejected; and
+          `accuracy_compared`, `fmr` and `fnmr`, which leave failures out.
+        - `mean`, `sd` and `se`: dicts of the last seven over folds. `sd` is the standard deviation
+          with ``ddof=1``. `se` is the standard error of the mean, ``sd / sqrt(n_folds)``. Both are
+          NaN for one fold.
+        - `accuracy_interval`: the 95 % Clopper-Pearson interval of the accuracy over all test
+          pairs, failures counted as rejected. It assumes independent pairs and is too narrow if
+          pairs share people. For intervals over people use
           :func:`skface.metrics.verification_report` with ``threshold=0`` and identities.
-        - `rows`, `row_folds`, `y_true`, `y_score`, `y_pred`: the test pairs of all folds, one after
-          the other, for Displays and metrics. `y_score` is the `decision_function`, 0 at the
-          threshold of its fold (or the probability of "same", for a classifier that has no
-          `decision_function`); NaN for failures.
-        - `n_seen_test`: test pairs with somebody who is in training; None without `groups`.
+        - `rows`, `row_folds`, `y_true`, `y_score`, `y_pred`: the test pairs of all folds, fold
+          after fold, for metrics and Displays. `y_score` is the `decision_function`, which is 0 at
+          the threshold of its fold, or `predict_proba` of a genuine pair if the classifier has no
+          `decision_function`. It is NaN for failures.
+        - `n_seen_test`: number of test pairs with a person who is in training; None without
+          `groups`.
         - `text`: the table.
 
     Raises
     ------
     ValueError
-        If `y` does not hold two classes, lengths differ, or `cv` refuses the pairs.
+        If `y` does not hold two classes, lengths differ, or `cv` raises one.
     TypeError
         If `estimator` has neither `decision_function` nor `predict_proba`.
 
     See Also
     --------
-    evaluate_lfw : This on Labeled Faces in the Wild.
-    sklearn.model_selection.cross_validate : Any estimator and any scorer, one number a fold.
+    evaluate_lfw : The same on Labeled Faces in the Wild.
+    sklearn.model_selection.cross_validate : Any estimator and any scorer.
     skface.metrics.verification_report : Error rates at chosen operating points, with intervals.
 
     Notes
     -----
-    The folds share most of their training pairs, so their figures depend on each other, and no
-    estimate of the standard error from them is free of bias [1]_. The SE here is the one that the
-    protocol of LFW asks for. Many projects print the SD over folds instead, which is larger.
+    Folds share most of their training pairs, so their figures are correlated. No unbiased estimate
+    of the standard error from folds exists [1]_. The SE here is the one of the LFW protocol. Many
+    projects report the SD over folds instead, which is larger.
 
-    A pretrained network learns nothing from the pairs. Load it by fitting it to any of them, freeze
-    it, and it embeds each photo once instead of once in every fold::
+    A pretrained network learns nothing from the pairs. Fit it to any of them, which loads it, and
+    freeze it. Then it embeds each photo once instead of once per fold::
 
         pipe = make_face_verifier()
         pipe = make_pipeline(FrozenEstimator(pipe[:-1].fit(X[:1])), pipe[-1])
@@ -134,28 +139,28 @@ def cross_validate_pairs(
     SE                      0.0275      2.42   7.17   1.92
     <BLANKLINE>
     accuracy 79.86 % (SE 2.42)
-    SD over 3 folds with ddof=1; SE = SD / sqrt(3), that of the mean.
+    SD over 3 folds with ddof=1; SE of the mean = SD / sqrt(3).
     95 % interval of the accuracy on 243 pairs: [74.23, 84.69] %
     (Clopper-Pearson, too narrow if pairs share people)
     >>> scores = report.y_true, report.y_score  # for metrics and Displays
     """
     X, y, groups = indexable(X, y, groups)
-    y = column_or_1d(y)
-    classes = np.unique(y)
+    labels = np.asarray(column_or_1d(y))
+    classes = np.unique(labels)
     if len(classes) != 2:
         raise ValueError(
-            f"y holds {len(classes)} classes, {name_some(classes.tolist())}: it must say same or "
-            "different."
+            f"y holds {len(classes)} classes, {name_some(classes.tolist())}; it must hold two, "
+            "genuine and impostor pairs."
         )
     params = params or {}
-    check_consistent_length(y, *params.values())
-    splits = list(split_rows(cv, X, y, groups))
+    check_consistent_length(labels, *params.values())
+    splits = list(split_rows(cv, X, labels, groups))
     estimator, X = _run_fixed_steps(estimator, X)
     results = Parallel(n_jobs=n_jobs)(
         delayed(_fit_and_decide)(
             clone(estimator),
             _take(X, train),
-            y[train],
+            labels[train],
             {name: _take(values, train) for name, values in params.items()},
             _take(X, test),
             classes[1],
@@ -168,28 +173,28 @@ def cross_validate_pairs(
             "fold": number,
             "n_train": len(train),
             "threshold": thresholds[number],
-            **_count(y[test] == classes[1], scores[number], accepted[number]),
+            **_count(labels[test] == classes[1], scores[number], accepted[number]),
         }
         for number, (train, test) in enumerate(splits)
     ]
     report = Report(folds=folds, **_average(folds))
     report.rows = np.concatenate([test for _, test in splits])
     report.row_folds = np.repeat(np.arange(len(splits)), [len(test) for _, test in splits])
-    report.y_true = y[report.rows]
+    report.y_true = labels[report.rows]
     report.y_score = np.concatenate(scores)
     report.y_pred = classes[np.concatenate(accepted).astype(np.intp)]
     n_right = np.count_nonzero(report.y_pred == report.y_true)
     report.accuracy_interval = rate_interval(n_right, len(report.rows))
     report.n_seen_test = None
     if groups is not None:
-        leaks = describe_folds(splits, X, y, groups).folds
+        leaks = describe_folds(splits, X, labels, groups).folds
         report.n_seen_test = sum(fold["n_seen_test"] for fold in leaks)
     report.text = _describe(report)
     return report
 
 
 def _run_fixed_steps(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Run what fitting cannot change at the beginning of a pipeline; return what remains."""
+    """Run the first steps of a pipeline that fitting does not change; return the rest and X."""
     if not isinstance(estimator, Pipeline):
         return estimator, X
     n_fixed = 0
@@ -218,9 +223,9 @@ def _take(X: Any, rows: np.ndarray) -> Any:
 def _fit_and_decide(
     estimator: Any, X_train: Any, y_train: np.ndarray, params: dict[str, Any], X: Any, same: Any
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Fit, and return of the test pairs scores and whether they are accepted; and the threshold."""
+    """Fit; return the scores of the test pairs, whether they are accepted, and the threshold."""
     estimator.fit(X_train, y_train, **params)
-    # score and decision from one pass through the steps before
+    # scores and decisions from one pass through the steps before the classifier
     final, X = final_estimator(estimator, X)
     if hasattr(final, "decision_function"):
         score = final.decision_function(X)
@@ -228,8 +233,8 @@ def _fit_and_decide(
         score = final.predict_proba(X)[:, 1]
     else:
         raise TypeError(
-            f"estimator={estimator!r} has neither decision_function nor predict_proba; put a "
-            "PairVerifier or another classifier at its end."
+            f"estimator={estimator!r} has neither decision_function nor predict_proba. End it with "
+            "a PairVerifier or another classifier."
         )
     accepted = (final.predict(X) == same) & ~np.isnan(score)
     threshold = getattr(final, "threshold_", getattr(final, "best_threshold_", np.nan))
@@ -237,7 +242,7 @@ def _fit_and_decide(
 
 
 def _count(same: np.ndarray, score: np.ndarray, accepted: np.ndarray) -> dict[str, Any]:
-    """Count pairs and compute the rates of one fold, with and without failures."""
+    """Count the pairs of a fold and compute its rates, with and without failures."""
     failed = np.isnan(score)
     right = accepted == same
     return {
@@ -255,7 +260,7 @@ def _count(same: np.ndarray, score: np.ndarray, accepted: np.ndarray) -> dict[st
 
 
 def _mean(values: np.ndarray) -> float:
-    """Return the mean, NaN of nothing."""
+    """Return the mean; NaN without values."""
     return float(values.mean()) if len(values) else np.nan
 
 
@@ -272,7 +277,7 @@ def _average(folds: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def _describe(report: Report) -> str:
-    """Lay out the report."""
+    """Write the report as text."""
     names = ("threshold", "accuracy", "far", "frr")
     rows = [["fold", "pairs", "failed", "threshold", "accuracy", "FAR", "FRR"]]
     for fold in report.folds:
@@ -291,13 +296,11 @@ def _describe(report: Report) -> str:
             for title, name in (("accuracy", "accuracy_compared"), ("FMR", "fmr"), ("FNMR", "fnmr"))
         ]
         lines += [
-            f"{n_failed:,} pairs failed and count as rejected; without them",
+            f"{n_failed:,} pairs failed. Above they count as rejected. Without them:",
             ", ".join(rates),
         ]
     if n_folds > 1:
-        lines.append(
-            f"SD over {n_folds} folds with ddof=1; SE = SD / sqrt({n_folds}), that of the mean."
-        )
+        lines.append(f"SD over {n_folds} folds with ddof=1; SE of the mean = SD / sqrt({n_folds}).")
     low, high = report.accuracy_interval
     lines += [
         f"95 % interval of the accuracy on {len(report.rows):,} pairs: "
@@ -306,7 +309,7 @@ def _describe(report: Report) -> str:
     ]
     if report.n_seen_test:
         lines.append(
-            f"{report.n_seen_test:,} of {len(report.rows):,} test pairs show somebody who is in "
+            f"{report.n_seen_test:,} of {len(report.rows):,} test pairs show a person who is in "
             "training too: the folds leak."
         )
     return "\n".join(lines)
@@ -321,7 +324,7 @@ def _with_error(report: Report, measure: str) -> str:
 
 
 def _format(measure: str, value: float) -> str:
-    """Write a threshold as it is, and a rate in percent."""
+    """Write a threshold as a number and a rate in percent."""
     if np.isnan(value):
         return "-"
     return f"{value:.4f}" if measure == "threshold" else f"{100 * value:.2f}"

@@ -1,7 +1,7 @@
-"""How well a verifier does on Labeled Faces in the Wild."""
+"""Evaluation of a verifier on Labeled Faces in the Wild."""
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.model_selection import PredefinedSplit
@@ -14,60 +14,60 @@ from skface.model_selection._cross_validation import cross_validate_pairs
 
 def evaluate_lfw(
     estimator: Any,
-    data_home: str | os.PathLike | None = None,
-    subset: str = "10_folds",
+    data_home: str | os.PathLike[str] | None = None,
+    subset: Literal["10_folds", "test"] = "10_folds",
     *,
     funneled: bool = True,
     n_jobs: int | None = None,
 ) -> Report:
-    """Judge a verifier on Labeled Faces in the Wild, by its protocol.
+    """Evaluate a verifier on Labeled Faces in the Wild (LFW), by its protocol.
 
-    View 2, for the final report, is ten folds of 600 pairs that share nobody: the verifier is
-    fitted, and its threshold learned, on nine of them and tested on the tenth. View 1, for
-    development, is one split: fitted on its training pairs, tested on its test pairs.
+    View 2 is for the final report. It has ten folds of 600 pairs, without a person in common. The
+    verifier and its threshold are fitted on nine folds and tested on the tenth. View 1 is for
+    development. It has one split into training and test pairs.
 
     Parameters
     ----------
     estimator : classifier
-        A verifier that takes pairs of paths, as for :func:`cross_validate_pairs`. Photos in which
-        no face is found stop it, unless its aligner has ``on_failure="nan"``.
+        A verifier that takes pairs of paths, as for :func:`cross_validate_pairs`. A photo without
+        a face is an error unless the aligner has ``on_failure="nan"``.
     data_home : path, default=None
         The folder that holds ``lfw_home``, or ``lfw_home`` itself; None means
         :func:`sklearn.datasets.get_data_home`.
     subset : {"10_folds", "test"}, default="10_folds"
-        View 2, or the test pairs of View 1.
+        View 2, or the split of View 1 into "train" and "test".
     funneled : bool, default=True
         Whether to use the photos in ``lfw_funneled`` or those in ``lfw``.
     n_jobs : int, default=None
-        Folds to work on at a time. None means 1, -1 all processors.
+        Number of folds to run in parallel. None means 1, -1 all processors.
 
     Returns
     -------
     report : Report
-        As of :func:`cross_validate_pairs`. The accuracy that the protocol asks for is
-        ``report.mean["accuracy"]`` with standard error ``report.se["accuracy"]``.
+        As from :func:`cross_validate_pairs`. The protocol asks for the accuracy
+        ``report.mean["accuracy"]`` with the standard error ``report.se["accuracy"]``.
 
     Raises
     ------
     FileNotFoundError
         If the folder, an index file or photos are missing.
     ValueError
-        If `subset` is another one, or an index file is not what LFW publishes.
+        If `subset` is unknown, or an index file does not have the format of LFW.
 
     See Also
     --------
     cross_validate_pairs : The same on other pairs.
-    skface.load_lfw_pairs : The pairs.
+    skface.load_lfw_pairs : Loads the pairs.
 
     Notes
     -----
-    Use View 2 once, after everything was decided on View 1. The folds are those of the file, and no
-    pair is dropped, so that the figures are comparable. Say along with them which photos, of whom,
-    the network was trained on: LFW asks for it, and people of LFW are in most training sets.
+    Use View 2 once, after all decisions were made on View 1. The folds are those of LFW and no pair
+    is dropped, so the figures are comparable. Report with them the photos and people that the
+    network was trained on: LFW asks for it, and most training sets contain people of LFW.
 
     Examples
     --------
-    A pretrained network is loaded and frozen, so that each photo is embedded once and not in every
+    A pretrained network is loaded and frozen, so that it embeds each photo once instead of once per
     fold:
 
     >>> from sklearn.frozen import FrozenEstimator

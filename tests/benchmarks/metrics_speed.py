@@ -47,8 +47,8 @@ def main():
             "sklearn.metrics.roc_curve": lambda y=y, s=score: roc_curve(y, s),
             "far_frr_curve": lambda y=y, s=score: far_frr_curve(y, s),
             "equal_error_rate": lambda y=y, s=score: equal_error_rate(y, s),
-            'equal_error_rate(method="convex-hull")': lambda y=y, s=score: equal_error_rate(
-                y, s, method="convex-hull"
+            'equal_error_rate(method="convex_hull")': lambda y=y, s=score: equal_error_rate(
+                y, s, method="convex_hull"
             ),
             "tar_at_far": lambda y=y, s=score: tar_at_far(y, s, 1e-3),
             "min_cllr": lambda y=y, s=score: min_cllr(y, s),

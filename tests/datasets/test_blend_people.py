@@ -48,8 +48,8 @@ def test_bending_moves_features_alike_in_all_pictures_of_a_person():
     new = more.data[4:].reshape(-1, 2, 41, 41, 3)
     np.testing.assert_array_equal(new[:, 0], new[:, 1])
     weights = new[:, 0, :, :, 0].astype(float)
-    centres = [(w.sum(0) @ np.arange(41) / w.sum()) for w in weights if w.sum()]
-    assert np.ptp(centres) > 1
+    centers = [(w.sum(0) @ np.arange(41) / w.sum()) for w in weights if w.sum()]
+    assert np.ptp(centers) > 1
 
 
 def test_blends_repeat_with_their_seed(few, tmp_path):
@@ -63,9 +63,9 @@ def test_blends_repeat_with_their_seed(few, tmp_path):
     assert (other.data != first.data).any()
 
 
-def test_people_with_one_picture_and_grey_faces_blend(few):
-    grey = few.data[[0, 3, 4]].mean(axis=3).astype(np.uint8)
-    more = blend_people(grey, [7, 9, 9], n_blends=1, random_state=0)
+def test_people_with_one_picture_and_gray_faces_blend(few):
+    gray = few.data[[0, 3, 4]].mean(axis=3).astype(np.uint8)
+    more = blend_people(gray, [7, 9, 9], n_blends=1, random_state=0)
     assert more.data.shape == (6, 24, 24, 3)
     assert more.target.tolist() == [0, 1, 1, 2, 3, 3]
 
@@ -88,7 +88,7 @@ def test_all_pictures_of_partners_and_all_partners_are_used():
     assert (new > 60).sum() > 24  # not always the first, darkest picture
     two = blend_people(X[[0, 1, 11]], [0, 1, 2], n_blends=2, bend=0, random_state=0)
     of_black = two.data[3:][two.target[3:] % 3 == 0].reshape(2, -1).max(axis=1)
-    assert of_black.min() < 20 < of_black.max()  # blended with grey, and with white
+    assert of_black.min() < 20 < of_black.max()  # blended with gray, and with white
 
 
 @pytest.mark.parametrize(

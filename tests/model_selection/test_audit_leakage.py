@@ -60,7 +60,7 @@ def test_strangers_are_strangers():
         lambda pixels: (pixels / 255).astype(np.float32),
         lambda pixels: np.asarray(PIL.Image.fromarray(pixels).convert("L")),
     ],
-    ids=["q60", "q30", "half", "larger", "smaller q60", "darker", "float", "grey"],
+    ids=["q60", "q30", "half", "larger", "smaller q60", "darker", "float", "gray"],
 )
 def test_changed_copies_are_found_and_nothing_else(change):
     copies = np.stack([change(pixels) for pixels in FACES.data[10:20]])
@@ -101,9 +101,9 @@ def test_distances_are_those_of_a_plain_loop():
     images[10:] = images[:10] + rng.integers(-20, 20, (10, 32, 24, 3))
 
     def bits(pixels):
-        grey = pixels @ np.array([0.299, 0.587, 0.114])
-        waves = [np.cos(np.pi * np.outer(range(16), np.arange(n) + 0.5) / n) for n in grey.shape]
-        return (waves[0] @ grey @ waves[1].T > 1e-5 * grey.sum()).ravel()
+        gray = pixels @ np.array([0.299, 0.587, 0.114])
+        waves = [np.cos(np.pi * np.outer(range(16), np.arange(n) + 0.5) / n) for n in gray.shape]
+        return (waves[0] @ gray @ waves[1].T > 1e-5 * gray.sum()).ravel()
 
     expected = {
         (i, j): int(np.sum(bits(images[i]) != bits(images[10 + j])))

@@ -126,7 +126,7 @@ def test_leaking_folds_are_named():
     assert "leak" not in judge().text
     report = judge(cv=KFold(4))
     assert report.n_seen_test == len(Y)
-    assert report.text.endswith("show somebody who is in training too: the folds leak.")
+    assert report.text.endswith("show a person who is in training too: the folds leak.")
     assert cross_validate_pairs(PairVerifier(), X, Y, cv=KFold(4)).n_seen_test is None
 
 
@@ -135,10 +135,10 @@ def test_text_names_failures_errors_and_intervals():
     lines = text.splitlines()
     assert lines[0].split() == ["fold", "pairs", "failed", "threshold", "accuracy", "FAR", "FRR"]
     assert [line.split()[0] for line in lines[1:8]] == ["0", "1", "2", "3", "mean", "SD", "SE"]
-    assert "pairs failed and count as rejected; without them" in text
-    assert "SD over 4 folds with ddof=1; SE = SD / sqrt(4)" in text
+    assert "pairs failed. Above they count as rejected. Without them:" in text
+    assert "SD over 4 folds with ddof=1; SE of the mean = SD / sqrt(4)" in text
     assert max(map(len, lines)) <= 100
-    assert "failed and" not in judge().text
+    assert "pairs failed" not in judge().text
 
 
 def test_reports_can_be_saved():

@@ -59,11 +59,11 @@ def test_described_folds_are_those_of_a_plain_loop(cv):
 def test_described_folds_print():
     people, y = dense_pairs()
     text = str(describe_folds(IdentityKFold(3), y, y, people))
-    assert text.splitlines()[-1] == "No test row shows anybody who is in training too."
-    assert "test: same  different" in text
+    assert text.splitlines()[-1] == "No test row shows a person who is in training too."
+    assert "test: genuine  impostor" in text
     assert max(map(len, text.splitlines())) <= 100
     leaky = str(describe_folds(KFold(3), y, y, people))
-    assert leaky.endswith("900 of 900 test rows show somebody who is in training too.")
+    assert leaky.endswith("900 of 900 test rows show a person who is in training too.")
     faces = describe_folds(IdentityKFold(3), people[:, 0], groups=people[:, 0])
     assert "n_test_genuine" not in faces.folds[0]
     assert "900 faces of 30 people. In no test set: 0." in str(faces)

@@ -21,8 +21,8 @@ plt = pytest.importorskip("matplotlib.pyplot")
 def clusters(n_people=4, n_faces=10, seed=0):
     rng = np.random.default_rng(seed)
     people = np.repeat([f"person {i:02}" for i in range(n_people)], n_faces)
-    centres = np.repeat(rng.normal(size=(n_people, 8)), n_faces, axis=0)
-    return centres + rng.normal(0, 0.1, centres.shape), people
+    centers = np.repeat(rng.normal(size=(n_people, 8)), n_faces, axis=0)
+    return centers + rng.normal(0, 0.1, centers.shape), people
 
 
 def test_positions_are_the_projection():
@@ -50,7 +50,7 @@ def test_any_transformer_projects_and_is_not_fitted_itself():
 
 
 @pytest.mark.parametrize("n_people", [1, 10, 11, 14])
-def test_up_to_ten_people_are_told_apart_without_colour(n_people):
+def test_up_to_ten_people_are_told_apart_without_color(n_people):
     embeddings, people = clusters(n_people)
     embeddings, people = np.vstack([embeddings, embeddings[-1:]]), np.append(people, people[-1])
     display = EmbeddingMapDisplay.from_embeddings(embeddings, people)
