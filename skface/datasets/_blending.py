@@ -164,6 +164,7 @@ def _blend(
         knots = rng.normal(size=(n_knots, n_knots)).astype(np.float32)
         return cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC)
 
+    share: np.ndarray
     if rng.random() < 0.5:
         share = np.full((height, width), rng.uniform(0.25, 0.6), np.float32)
     else:

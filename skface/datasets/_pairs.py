@@ -39,8 +39,8 @@ def make_pairs(
     Raises
     ------
     ValueError
-        If there are fewer distinct pairs than requested; if there is no genuine pair and `n_genuine`
-        is None; or if an identity is missing.
+        If there are fewer distinct pairs than requested, or no genuine pair and `n_genuine` is
+        None; or if an identity is missing.
 
     Examples
     --------

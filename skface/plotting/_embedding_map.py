@@ -215,32 +215,33 @@ class EmbeddingMapDisplay:
             raise ValueError(
                 f"embeddings has shape {shape}, which is pairs. Pass faces, (n_faces, n_features)."
             )
-        embeddings = check_array(
+        vectors = check_array(
             embeddings,
             dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
             input_name="embeddings",
         )
         people = column_or_1d(y)
-        check_consistent_length(embeddings, people)
-        found = np.flatnonzero(~np.isnan(embeddings).any(axis=1))
+        check_consistent_length(vectors, people)
+        found = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         if not len(found):
             raise ValueError(
-                f"embeddings holds NaN in all {len(embeddings)} rows, so there is nothing to draw. "
+                f"embeddings holds NaN in all {len(vectors)} rows, so there is nothing to draw. "
                 "Find out why no face was found."
             )
         if n_thumbnails:
-            photos = _check_photos(images, image_shape, len(embeddings))  # fails before the work
+            photos = _check_photos(images, image_shape, len(vectors))  # fails before the work
         projection = PCA(n_components=2, random_state=0) if projection is None else projection
         projection = clone(projection)
-        positions = np.asarray(projection.fit_transform(embeddings[found]), dtype=np.float64)
+        positions = np.asarray(projection.fit_transform(vectors[found]), dtype=np.float64)
         if positions.shape != (len(found), 2):
             raise ValueError(
                 f"projection={projection!r} returned shape {positions.shape} for {len(found)} "
                 "faces. Use one that returns two columns, such as PCA(n_components=2)."
             )
         people = people[found]
-        faces, thumbnails = (), ()
+        faces = np.empty(0, dtype=np.intp)
+        thumbnails: list[np.ndarray] = []
         if n_thumbnails:
             faces, thumbnails = _choose_thumbnails(positions, people, photos, found, n_thumbnails)
         display = cls(
@@ -249,7 +250,7 @@ class EmbeddingMapDisplay:
             axis_names=_axis_names(projection),
             thumbnails=thumbnails,
             thumbnail_faces=faces,
-            n_failures=len(embeddings) - len(found),
+            n_failures=len(vectors) - len(found),
         )
         return display.plot(ax=ax)
 
@@ -268,7 +269,7 @@ class EmbeddingMapDisplay:
         """
         self.ax_, self.figure_ = axes_and_figure(type(self).__name__, ax)
         named, n_others = _named_people(self.people)
-        styles = {
+        styles: dict[Any, dict[str, Any]] = {
             person: {
                 "marker": _MARKERS[i],
                 "color": _COLORS[i % len(_COLORS)],
@@ -279,7 +280,7 @@ class EmbeddingMapDisplay:
             for i, person in enumerate(named)
         }
         self.lines_ = []
-        style_of_others = {"marker": ".", "color": "0.75"}
+        style_of_others: dict[str, Any] = {"marker": ".", "color": "0.75"}
         if n_others:
             others = self.positions[~np.isin(self.people, named)]
             label = "1 other person" if n_others == 1 else f"{n_others:,} other people"
@@ -350,9 +351,7 @@ def _axis_names(projection: Any) -> tuple[str, str]:
 def _check_photos(images: Any, image_shape: Any, n_faces: int) -> ImageSequence:
     """Check the photos that thumbnails are taken from."""
     if images is None:
-        raise ValueError(
-            "images=None: pass the photos, or n_thumbnails=0 for a map without photos."
-        )
+        raise ValueError("images=None: pass the photos, or n_thumbnails=0 to draw none.")
     rows = check_images(images, image_shape=image_shape, check_files=False)
     if rows.arity != 1 or rows.n_rows != n_faces:
         raise ValueError(
@@ -381,7 +380,8 @@ def _choose_thumbnails(
         distance[own] = np.linalg.norm(positions[own] - np.median(positions[own], axis=0), axis=1)
         rank[own] = np.argsort(np.argsort(distance[own], kind="stable"))
     side = _photo_side(positions)
-    faces, thumbnails = [], []
+    faces: list[int] = []
+    thumbnails: list[np.ndarray] = []
     for face in np.lexsort((distance, rank)):
         if len(faces) == n_thumbnails:
             break

@@ -220,8 +220,8 @@ class ErrorTradeoffDisplay:
         y_true : array-like of shape (n_pairs,)
             Two labels; the larger one marks genuine pairs (same person).
         y_score : array-like of shape (n_pairs,)
-            Similarities; larger = more alike. NaN marks a failed comparison, which the legend counts
-            and both rates leave out.
+            Similarities; larger = more alike. NaN marks a failed comparison. The legend counts it,
+            and both rates leave it out.
         thresholds : float or array-like of floats, default=()
             Thresholds to mark.
         far : float or array-like of floats, default=()
@@ -270,7 +270,7 @@ class ErrorTradeoffDisplay:
         # the rates at a threshold are those at the next distinct score
         places = np.searchsorted(at, marked).clip(max=len(at) - 1)
         corner = is_corner(fmr, fnmr)
-        band = None, None
+        band: Any = None, None
         if confidence is not None:
             at_band = at[spread_evenly(fmr, fnmr)]
             people = None if identities is None else np.asarray(identities)[~scores.failed]
@@ -312,33 +312,35 @@ class ErrorTradeoffDisplay:
         n_before = sum(line.get_gid() == _IS_CURVE for line in self.ax_.lines)
         set_deviate_axes(self.ax_, self.fmr, self.fnmr, is_first=n_before == 0)
         color, linestyle = _STYLES[n_before % len(_STYLES)]
-        style = {"color": color, "linestyle": linestyle, "label": self._label(name)}
+        style: dict[str, Any] = {"color": color, "linestyle": linestyle, "label": self._label(name)}
         style |= normalize_kwargs(kwargs, Line2D)  # so that "c" is "color"
         # reversed, so that "post" draws the FNMR of the largest FMR below
         (self.line_,) = self.ax_.plot(
             self.fmr[::-1], self.fnmr[::-1], drawstyle="steps-post", gid=_IS_CURVE, **style
         )
-        color = self.line_.get_color()
         self.band_ = None
-        if self.fmr_interval is not None:
+        if self.fmr_interval is not None and self.fnmr_interval is not None:
             (self.band_,) = self.ax_.fill(
                 np.concatenate((self.fmr_interval[0], self.fmr_interval[1, ::-1])),
                 np.concatenate((self.fnmr_interval[0], self.fnmr_interval[1, ::-1])),
-                color=color,
+                color=self.line_.get_color(),
                 alpha=0.2,
                 linewidth=0,
                 label=self._band_label(),
             )
-        self.points_ = self._mark_points(color)
+        self.points_ = self._mark_points(self.line_.get_color())
         self.ax_.legend(loc="best", fontsize="small", framealpha=0.9)
         return self
 
     def _label(self, name: str | None) -> str:
         """Return the legend entry of the curve."""
-        eer, name = self.equal_error_rate, self.name if name is None else name
+        eer = self.equal_error_rate
+        if name is None:
+            name = self.name
         remarks = [] if eer is None else [f"EER {percent(eer.rate)} (○)"]
         remarks += [f"{count(self.n_failures, 'failure')} left out"] * bool(self.n_failures)
-        parts = [name] * (name is not None) + [", ".join(remarks)] * bool(remarks)
+        parts = [] if name is None else [name]
+        parts += [", ".join(remarks)] * bool(remarks)
         return ": ".join(parts)
 
     def _band_label(self) -> str | None:

@@ -282,7 +282,11 @@ class MistakesDisplay:
         self, title: str, mistakes: Bunch, color: str, y: float, fontsize: float
     ) -> None:
         """Draw one kind of mistake, from `y` downwards."""
-        style = {"fontsize": fontsize, "verticalalignment": "top", "parse_math": False}
+        style: dict[str, Any] = {
+            "fontsize": fontsize,
+            "verticalalignment": "top",
+            "parse_math": False,
+        }
         self.ax_.text(_GAP, y, title, fontweight="bold", **style)
         self.ax_.text(_GAP, y - _LINE, _how_many(mistakes), **style)
         for place in range(len(mistakes.rows)):

@@ -181,8 +181,8 @@ class ScoreDistributionDisplay:
         same, score, failed = pair_scores(y_true, y_score)
         if failed.all():
             raise ValueError(
-                f"y_score is NaN for all {len(failed)} pairs, so there is nothing to draw. Find out "
-                "why the comparisons failed."
+                f"y_score is NaN for all {len(failed)} pairs, so there is nothing to draw. Find "
+                "out why the comparisons failed."
             )
         genuine, impostor = score[same & ~failed], score[~same & ~failed]
         edges = _bin_edges(score[~failed].min(), score[~failed].max(), n_bins, threshold)
@@ -231,7 +231,7 @@ class ScoreDistributionDisplay:
             linewidth=1.5,
             label=f"{count(n_genuine, 'genuine pair')} (same person)",
         )
-        handles = [self.impostor_, self.genuine_]
+        handles: list[Any] = [self.impostor_, self.genuine_]
         self.line_ = None
         if self.threshold is not None:
             self.line_ = self.ax_.axvline(
@@ -254,7 +254,11 @@ class ScoreDistributionDisplay:
     def _rates(self) -> str:
         """Word FMR and FNMR, those that are defined."""
         rates = (("FMR", self.fmr), ("FNMR", self.fnmr))
-        known = [f"{name} {percent(rate)}" for name, rate in rates if not np.isnan(rate)]
+        known = [
+            f"{name} {percent(rate)}"
+            for name, rate in rates
+            if rate is not None and not np.isnan(rate)
+        ]
         return ", ".join(known)
 
     def _failures(self) -> str:
@@ -263,7 +267,7 @@ class ScoreDistributionDisplay:
             f"{count(sum(self.n_failures), 'failure')} left out "
             f"({self.n_failures[0]:,} genuine, {self.n_failures[1]:,} impostor)"
         )
-        if self.threshold is None:
+        if self.fmr is None or self.fnmr is None:
             return text
         failed_genuine, failed_impostor = self.n_failures
         accepted = np.nan_to_num(self.fmr) * self.impostor.sum()

@@ -92,7 +92,7 @@ def _threshold_of(classifier: Any) -> dict[str, float]:
         threshold = classifier.best_threshold_
     else:
         threshold = classifier.threshold
-    methods = ("predict_proba", "decision_function")
+    methods: tuple[str, ...] = ("predict_proba", "decision_function")
     if classifier.response_method != "auto":
         methods = (classifier.response_method,)
     natural = {"predict_proba": 0.5, "decision_function": 0.0}

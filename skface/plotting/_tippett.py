@@ -202,9 +202,9 @@ class TippettDisplay:
                 self.impostor_reaching,
                 IMPOSTOR,
                 "-",
-                "impostor pairs (different people) with at least this ratio",
+                "impostor pairs with at least this ratio",
             ),
-            (self.genuine_below, GENUINE, "--", "genuine pairs (same person) with a smaller ratio"),
+            (self.genuine_below, GENUINE, "--", "genuine pairs with a smaller ratio"),
         )
         handles = []
         for share, color, linestyle, label in curves:
@@ -236,7 +236,7 @@ class TippettDisplay:
             xlabel="likelihood ratio, genuine against impostor",
             ylabel="pairs of each class (%)",
         )
-        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        self.ax_.locator_params(axis="x", integer=True)
         self.ax_.xaxis.set_major_formatter(lambda decade, _: f"$10^{{{decade:g}}}$")
         legend_on_top(self.ax_, handles, self.line_)
         return self

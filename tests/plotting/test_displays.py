@@ -17,6 +17,7 @@ from drawing import (
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     FixedThresholdClassifier,
@@ -183,6 +184,8 @@ def test_the_threshold_of_a_verifier_is_shown_on_its_own_scale():
     assert sum(display.n_failures) == 7
     fmr, fnmr = rates_by_loop(y, pipe[-1].score_pairs(X), pipe[-1].threshold_)
     assert (display.fmr, display.fnmr) == pytest.approx((fmr, fnmr))
+    frozen = ScoreDistributionDisplay.from_estimator(FrozenEstimator(pipe), X, y)
+    assert (frozen.threshold, frozen.fmr) == (display.threshold, display.fmr)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_map_of_an_estimator(faces):
 
 def test_arguments_of_the_map(faces):
     embeddings, people = clusters()
-    with pytest.raises(ValueError, match="of pairs there is no map"):
+    with pytest.raises(ValueError, match="which is pairs. Pass faces"):
         EmbeddingMapDisplay.from_embeddings(embeddings.reshape(20, 2, 8), people[:20])
     with pytest.raises(ValueError, match="images=None"):
         EmbeddingMapDisplay.from_embeddings(embeddings, people, n_thumbnails=3)

@@ -84,7 +84,7 @@ def test_operating_points_equal_a_loop():
     assert display.equal_error_rate == equal_error_rate(y[compared], s[compared])
     text = words(display)
     assert f"EER {100 * display.equal_error_rate.rate:.3g} %" in text
-    assert "20 failed pairs left out" in text
+    assert "20 failures left out" in text
     low, high = display.ax_.get_xlim()
     for point in display.points_:  # seen, be the rate 0 or 1
         assert low <= point.get_xdata()[0] <= high
@@ -199,7 +199,7 @@ def test_many_scores_are_drawn_as_few_corners():
 @pytest.mark.parametrize("display", [ErrorTradeoffDisplay, TippettDisplay])
 def test_rates_need_pairs_of_both_kinds(display):
     y, s = scores()
-    with pytest.raises(ValueError, match="NaN for all .* pairs of the same person"):
+    with pytest.raises(ValueError, match="NaN for all .* genuine pairs"):
         display.from_predictions(y, np.where(y == 1, np.nan, s))
     with pytest.raises(ValueError, match="two classes"):
         display.from_predictions(np.ones(400), s)

@@ -42,8 +42,8 @@ def test_worst_mistakes_equal_a_loop(photos):
     assert (display.false_rejects.n_found, display.failures.n_found) == (3, 1)
     text = words(display)
     assert "the worst 3 of 4 among 6 pairs" in text
-    assert "all there are: 3 among 6 pairs" in text
-    assert "row 8: 0.95" in text and "row 5: same" in text
+    assert "all 3 among 6 pairs" in text
+    assert "row 8: 0.95" in text and "row 5: genuine" in text
 
 
 def test_ties_are_shown_by_row():

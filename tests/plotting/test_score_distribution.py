@@ -43,7 +43,7 @@ def test_failures_are_counted_as_rejections_too():
     s[10] = np.nan
     text = words(ScoreDistributionDisplay.from_predictions(y, s, threshold=0.5))
     assert "FMR 16.7 %, FNMR 36.8 %" in text  # 1 of 6 and 7 of 19
-    assert "5 failed pairs (1 same, 4 different)" in text
+    assert "5 failures left out (1 genuine, 4 impostor)" in text
     assert "FAR 10 %, FRR 40 %" in text  # 1 of 10 and 8 of 20
 
 
