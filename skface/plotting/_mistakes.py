@@ -14,6 +14,7 @@ from skface.plotting._scores import pair_scores, scores_and_threshold
 from skface.plotting._style import (
     GENUINE,
     IMPOSTOR,
+    axes_and_figure,
     count,
     import_pyplot,
     shorten,
@@ -248,7 +249,7 @@ class MistakesDisplay:
             inches = pyplot.rcParams["figure.figsize"][0]
             figure = pyplot.figure(figsize=(inches, inches * height / width))
             ax = figure.add_axes((0, 0, 1, 1))
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = axes_and_figure(type(self).__name__, ax)
         box = ax.get_window_extent()
         unit = min(box.width / width, box.height / height) * 72 / self.figure_.dpi  # in points
         self.ax_.set_axis_off()

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
 
 GENUINE = "#00436B"  # dark, and IMPOSTOR light: distinct in gray and for the color-blind
 IMPOSTOR = "#E69F00"
@@ -21,8 +20,8 @@ def import_pyplot(display: str) -> Any:
     return matplotlib.pyplot
 
 
-def axes_and_figure(display: str, ax: "Axes | None") -> "tuple[Axes, Figure | SubFigure]":
-    """Return the axes to draw on (new ones if `ax` is None) and their figure."""
+def axes_and_figure(display: str, ax: "Axes | None") -> "tuple[Axes, Any]":
+    """Return the axes to draw on (new ones if `ax` is None), and their figure or subfigure."""
     pyplot = import_pyplot(display)
     if ax is None:
         _, ax = pyplot.subplots(layout="constrained")  # which leaves room for labels and legend
