@@ -1,19 +1,18 @@
 """
-See what a verifier does
-========================
+Displays of a verifier
+======================
 
-Five pictures that scikit-learn lacks: the scores with the threshold, the trade-off between both
-errors, the strength of the evidence, the worst mistakes, and a map of the embeddings.
+Five Displays: histograms of the scores with the threshold, the DET curve, likelihood ratios, the
+worst mistakes, and a map of the embeddings.
 """
 
 # %%
-# A verifier to look at
-# ---------------------
+# Fit a verifier
+# --------------
 #
-# Half of the people train the embedding and the threshold, the other half, whom neither has seen,
-# is the test. Principal components and linear discriminants are quick to learn; a network goes
-# into the same place. Two of the test photos are all NaN: that is how a face which an aligner did
-# not find comes along.
+# Fifty people train the embedding and the threshold, and thirty other people are the test.
+# Principal components and linear discriminants are quick to fit; a network can take their place.
+# Two test photos are all NaN, like faces that an aligner did not find.
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -44,12 +43,12 @@ pipe = make_pipeline(
 pipe.fit(train_pairs, train_same)
 
 # %%
-# Where the scores lie
-# --------------------
+# Distribution of the scores
+# --------------------------
 #
-# The threshold is an edge of the bars, so what stands to its right is what it accepts. Nothing is
-# drawn for failed comparisons, but they are counted: they are rejections too. On a logarithmic
-# scale a single pair can be seen.
+# The threshold is an edge of the bins, so the bins to its right hold the accepted pairs. Failed
+# comparisons are not drawn; the legend counts them. On a logarithmic scale a single pair is
+# visible.
 
 from skface.plotting import ScoreDistributionDisplay
 
@@ -57,12 +56,12 @@ display = ScoreDistributionDisplay.from_estimator(pipe, test_pairs, test_same, l
 display.figure_.savefig("score_distribution.png", dpi=100)
 
 # %%
-# Which error buys which
-# ----------------------
+# FMR against FNMR
+# ----------------
 #
-# The square marks the threshold of the verifier, the diamond the loosest one that accepts at most
-# 1 in 100 pairs of different people of *this* set. Given who is on the photos, the band allows for
-# pairs that share people. A second curve on the same axes shows what the discriminants are worth.
+# The square marks the threshold of the verifier. The diamond marks the smallest threshold with an
+# FMR of at most 1 % on *this* set. With identities the band accounts for pairs that share people. A
+# second curve on the same axes shows the same verifier without the discriminants.
 
 from skface.plotting import ErrorTradeoffDisplay
 
@@ -83,11 +82,11 @@ ErrorTradeoffDisplay.from_estimator(
 display.figure_.savefig("error_tradeoff.png", dpi=100)
 
 # %%
-# How strong the evidence is
-# --------------------------
+# Likelihood ratios
+# -----------------
 #
-# A likelihood ratio of 100 is to be 100 times as frequent among pairs of the same person. Cllr sums
-# up how far that can be relied on: 0 is perfect, and 1 is worth nothing.
+# A likelihood ratio of 100 should be 100 times as frequent among genuine pairs as among impostor
+# pairs. Cllr measures how well that holds: 0 is perfect, and 1 is as good as no evidence.
 
 from skface.plotting import TippettDisplay
 
@@ -95,11 +94,11 @@ display = TippettDisplay.from_estimator(pipe, test_pairs, test_same)
 display.figure_.savefig("tippett.png", dpi=100)
 
 # %%
-# What goes wrong
-# ---------------
+# The worst mistakes
+# ------------------
 #
-# Look at the photos before you blame the threshold: among real ones there are wrong labels, and
-# faces of bystanders.
+# Look at the photos before you blame the threshold: real data have wrong labels and faces of
+# bystanders.
 
 from skface.plotting import MistakesDisplay
 
@@ -107,11 +106,10 @@ display = MistakesDisplay.from_estimator(pipe, test_pairs, test_same, identities
 display.figure_.savefig("mistakes.png", dpi=100)
 
 # %%
-# Who is close to whom
-# --------------------
+# Embeddings in the plane
+# -----------------------
 #
-# The part of the pipeline before the verifier embeds single faces, too. Shapes and colours stand
-# for people.
+# The steps before the verifier also embed single faces. Shapes and colors stand for people.
 
 from skface.plotting import EmbeddingMapDisplay
 

@@ -27,7 +27,7 @@ N_PHOTOS = 6  # of each person
 
 
 def middle_of(path):
-    """Return the middle half of a photo, in grey, 32 x 32 pixels."""
+    """Return the middle half of a photo, in gray, 32 x 32 pixels."""
     with Image.open(path) as photo:
         width, height = photo.size
         box = (width // 4, height // 4, width - width // 4, height - height // 4)
@@ -103,8 +103,8 @@ for name, cv in CUTS.items():
 # What they promise, and what is true
 # -----------------------------------
 #
-# Balanced accuracy, which is the mean of the shares of same and of different pairs that are told
-# right: 50 % is chance.
+# Balanced accuracy, the mean of the shares of genuine and of impostor pairs that are decided right.
+# 50 % is chance.
 
 from joblib import Parallel, delayed
 from scipy.stats import t

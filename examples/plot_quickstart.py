@@ -104,7 +104,7 @@ pixels = make_pipeline(FunctionTransformer(flatten), PairVerifier())
 pixels.fit(calibration_pairs, calibration_same)
 
 n_genuine = test_same.sum()
-print(f"{n_genuine} same and {len(test_same) - n_genuine} different pairs of 20 unseen people")
+print(f"{n_genuine} genuine and {len(test_same) - n_genuine} impostor pairs of 20 unseen people")
 print(f"{'':12}{'accuracy':>10}{'EER':>8}{'TAR@FAR=1e-2':>15}")
 for name, verifier in (("raw pixels", pixels), ("FaceNet", pipe)):
     score = verifier.decision_function(test_pairs)

@@ -1,13 +1,19 @@
 """Metrics of face verification: error rates, costs, calibration, intervals, reports and scorers.
 
-One convention throughout: a pair is accepted if and only if ``score >= threshold``, the larger of
-the two labels means "same person", and a score of NaN is a comparison that failed. A failure is
-never accepted, at any threshold, yet it is counted: the rates here are FAR and FRR. Without
-failures they equal FMR and FNMR; to get FMR and FNMR in spite of failures, drop the NaN first.
+All metrics share these conventions:
+
+- A pair is accepted if and only if ``score >= threshold``.
+- The larger of the two labels marks genuine pairs (same person), the smaller one impostor pairs.
+- A score of NaN marks a failed comparison. It counts as rejected at every threshold, so the rates
+  are the false acceptance rate (FAR) and the false rejection rate (FRR).
+
+The false match rate (FMR) and the false non-match rate (FNMR) leave failures out. Without failures
+FMR = FAR and FNMR = FRR. To compute FMR and FNMR, drop the pairs with NaN first.
 """
 
 from skface.metrics._calibration import calibration_loss, cllr, min_cllr
 from skface.metrics._costs import detection_cost, min_detection_cost
+from skface.metrics._group_report import group_report
 from skface.metrics._intervals import bootstrap_interval, rate_interval
 from skface.metrics._rates import (
     EqualErrorRate,
@@ -18,7 +24,6 @@ from skface.metrics._rates import (
     tar_at_far,
     threshold_at_far,
 )
-from skface.metrics._reports import group_report, verification_report
 from skface.metrics._scorers import (
     cllr_scorer,
     eer_scorer,
@@ -27,6 +32,7 @@ from skface.metrics._scorers import (
     tar_at_far_scorer,
 )
 from skface.metrics._separation import d_prime
+from skface.metrics._verification_report import verification_report
 
 __all__ = [
     "EqualErrorRate",

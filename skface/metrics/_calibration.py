@@ -1,8 +1,7 @@
-"""How much log-likelihood ratios can be trusted."""
-
-from typing import Any
+"""The cost of log-likelihood ratios, and what calibration loses of it."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
 from skface.metrics._checks import check_scores
@@ -10,26 +9,26 @@ from skface.metrics._hull import convex_hull
 from skface.metrics._rates import error_curve
 
 
-def cllr(y_true: Any, llr: Any, *, sample_weight: Any = None) -> float:
+def cllr(y_true: ArrayLike, llr: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
     """Compute the cost of log-likelihood ratios, in bits per pair.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     llr : array-like of shape (n_pairs,)
-        Natural logarithms of likelihood ratios, same against different, as from
-        :meth:`skface.PairVerifier.log_likelihood_ratio`. Infinities are allowed. NaN is a failed
-        comparison: it carries no evidence, so it counts as 0, which costs one bit.
+        Natural logarithms of likelihood ratios, genuine against impostor, as from
+        :meth:`skface.PairVerifier.log_likelihood_ratio`. Infinities are allowed. NaN marks a failed
+        comparison. It carries no evidence, so it counts as 0, which costs one bit.
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        Weight of each pair.
 
     Returns
     -------
     float
-        ``(mean log2(1 + exp(-llr)) of same pairs + mean log2(1 + exp(llr)) of the others) / 2``.
-        0 = perfect, 1 = as good as no evidence at all, more = misleading; infinite if an infinite
-        ratio has the wrong sign.
+        The mean of ``log2(1 + exp(-llr))`` over genuine pairs plus the mean of
+        ``log2(1 + exp(llr))`` over impostor pairs, divided by 2. 0 is perfect, 1 is as good as no
+        evidence, and more than 1 is misleading. Infinite if an infinite ratio has the wrong sign.
 
     Raises
     ------
@@ -38,8 +37,8 @@ def cllr(y_true: Any, llr: Any, *, sample_weight: Any = None) -> float:
 
     See Also
     --------
-    min_cllr : What remains after the best recalibration.
-    calibration_loss : The difference of the two.
+    min_cllr : The cost after the best recalibration.
+    calibration_loss : The cost that recalibration would save.
 
     References
     ----------
@@ -59,26 +58,29 @@ def cllr(y_true: Any, llr: Any, *, sample_weight: Any = None) -> float:
     return float(_mean(bits, weight, same) + _mean(bits, weight, ~same)) / 2
 
 
-def min_cllr(y_true: Any, y_score: Any, *, sample_weight: Any = None) -> float:
-    """Compute the smallest :func:`cllr` that any increasing function of the scores has.
+def min_cllr(
+    y_true: ArrayLike, y_score: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
+    """Compute the smallest :func:`cllr` over all increasing functions of the scores.
 
-    It measures how well the scores separate, whatever their scale. The best function is found by
-    pooling adjacent violators (isotonic regression).
+    It measures how well the scores separate the two classes, whatever their scale. Isotonic
+    regression (pooling adjacent violators) finds the best function.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     y_score : array-like of shape (n_pairs,)
-        Similarities, larger = more alike; log-likelihood ratios with infinities are allowed. NaN is
-        a failed comparison, which costs one bit whatever the function.
+        Similarities or log-likelihood ratios; larger = more alike. Infinities are allowed. NaN
+        marks a failed comparison, which costs one bit.
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        Weight of each pair.
 
     Returns
     -------
     float
-        In [0, 1]. 0 if a threshold separates the classes; 1 if larger scores do not go with "same".
+        In bits per pair, in [0, 1]. 0 if a threshold separates the classes; 1 if genuine pairs do
+        not have larger scores than impostor pairs.
 
     Raises
     ------
@@ -87,13 +89,13 @@ def min_cllr(y_true: Any, y_score: Any, *, sample_weight: Any = None) -> float:
 
     See Also
     --------
-    cllr : The cost of log-likelihood ratios as they are.
+    cllr : The cost of given log-likelihood ratios.
 
     Notes
     -----
-    The function is chosen on the very pairs that it is judged on, so of few pairs the result is
-    too small. Scores that occur on one side only map to infinite log-likelihood ratios of the
-    right sign, which cost nothing.
+    The function is fitted and judged on the same pairs, so the result is too small for few pairs.
+    Scores at either end that only one class has map to infinite log-likelihood ratios of the right
+    sign. These cost nothing.
 
     References
     ----------
@@ -116,27 +118,36 @@ def min_cllr(y_true: Any, y_score: Any, *, sample_weight: Any = None) -> float:
     return float(nats / np.log(2) + failed) / 2
 
 
-def calibration_loss(y_true: Any, llr: Any, *, sample_weight: Any = None) -> float:
-    """Compute how many bits per pair are lost because log-likelihood ratios are off.
+def calibration_loss(
+    y_true: ArrayLike, llr: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
+    """Compute the bits per pair that poor calibration of log-likelihood ratios costs.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     llr : array-like of shape (n_pairs,)
-        Natural logarithms of likelihood ratios. Infinities are allowed; NaN counts as 0.
+        Natural logarithms of likelihood ratios, genuine against impostor. Infinities are allowed.
+        NaN marks a failed comparison and counts as 0.
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        Weight of each pair.
 
     Returns
     -------
     float
-        ``cllr - min_cllr``, at least 0 (to within rounding).
+        ``cllr - min_cllr`` in bits per pair, at least 0 (to within rounding). Infinite if `cllr`
+        is.
 
     Raises
     ------
     ValueError
         If lengths differ or there are not exactly two classes.
+
+    See Also
+    --------
+    cllr : The cost before recalibration.
+    min_cllr : The cost after it.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What every metric checks of its arguments."""
+"""Argument checks that the metrics share."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def check_scores(
     name: str = "y_score",
     allow_infinite: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Check the arguments; return which pairs are the same person, scores, and weights or None."""
+    """Check the arguments; return which pairs are genuine, the scores, and the weights or None."""
     y_true = column_or_1d(y_true)
     y_score = check_array(
         column_or_1d(y_score),
@@ -27,7 +27,7 @@ def check_scores(
     )
     check_consistent_length(y_true, y_score, sample_weight)
     weight = None if sample_weight is None else check_weight(sample_weight)
-    return which_are_same(y_true, weight), y_score, weight
+    return genuine_pairs(y_true, weight), y_score, weight
 
 
 def check_weight(sample_weight: Any) -> np.ndarray:
@@ -41,13 +41,13 @@ def check_weight(sample_weight: Any) -> np.ndarray:
     )
 
 
-def which_are_same(y_true: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+def genuine_pairs(y_true: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """Return which pairs carry the larger of the two labels that have weight."""
     labels = np.unique(y_true if weight is None else y_true[weight > 0])
     if len(labels) != 2:
         raise ValueError(
-            f"y_true must hold two classes, same and different, but it holds {len(labels)}: "
-            f"{name_some(map(repr, labels.tolist()))}."
+            "y_true must hold two classes, genuine and impostor pairs, but it holds "
+            f"{len(labels)}: {name_some(map(repr, labels.tolist()))}."
         )
     return y_true == labels[1]
 
@@ -81,7 +81,8 @@ def check_cost(cost: Any) -> tuple[float, float, float]:
             f"cost={cost!r} is not (C_miss, C_fa, prior): two positive costs and a prior between "
             "0 and 1."
         )
-    return tuple(values.tolist())
+    c_miss, c_fa, prior = values.tolist()
+    return c_miss, c_fa, prior
 
 
 def check_confidence(confidence: Any) -> float:

@@ -1,42 +1,44 @@
-"""What the errors at a threshold cost."""
+"""Detection costs: a weighted sum of FAR and FRR."""
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skface.metrics._checks import check_cost, check_scores, check_threshold
 from skface.metrics._rates import far_frr_curve
 
 
 def detection_cost(
-    y_true: Any,
-    y_score: Any,
+    y_true: ArrayLike,
+    y_score: ArrayLike,
     threshold: float,
     *,
     cost: tuple[float, float, float] = (1.0, 1.0, 0.01),
-    sample_weight: Any = None,
+    sample_weight: ArrayLike | None = None,
 ) -> float:
-    """Compute the normalised detection cost of a threshold.
+    """Compute the normalized detection cost of a threshold.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     y_score : array-like of shape (n_pairs,)
-        Similarities, larger = more alike. NaN is a failed comparison: rejected and counted.
+        Similarities; larger = more alike. NaN marks a failed comparison, which counts as rejected.
     threshold : float
         Pairs with ``score >= threshold`` are accepted.
     cost : tuple of 3 floats, default=(1.0, 1.0, 0.01)
-        Cost of a miss, cost of a false acceptance, and the prior probability of "same".
+        Cost of a false rejection `C_miss`, cost of a false acceptance `C_fa`, and the prior
+        probability `prior` of a genuine pair.
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        Weight of each pair.
 
     Returns
     -------
     float
         ``C_miss * prior * FRR + C_fa * (1 - prior) * FAR``, divided by the smaller of
-        ``C_miss * prior`` and ``C_fa * (1 - prior)``, the cost of the better of rejecting and
-        accepting everything. 0 is perfect; from 1 on the scores are of no use.
+        ``C_miss * prior`` (the cost of rejecting all pairs) and ``C_fa * (1 - prior)`` (the cost of
+        accepting all pairs). 0 is perfect; at 1 or more the scores are useless.
 
     Raises
     ------
@@ -46,15 +48,16 @@ def detection_cost(
 
     See Also
     --------
-    min_detection_cost : The cost of the best threshold.
+    min_detection_cost : The cost at the best threshold.
 
     Notes
     -----
     This is the detection cost function of the NIST speaker recognition evaluations. Their costs
-    and priors differ from year to year, so state yours with the number. For scores that are natural
-    log-likelihood ratios, the best threshold in theory is
-    ``log(C_fa * (1 - prior) / (C_miss * prior))``; the cost there, against the minimum, says
-    what poor calibration costs.
+    and priors differ from year to year, so report yours with the number.
+
+    If scores are calibrated natural log-likelihood ratios, the best threshold is
+    ``log(C_fa * (1 - prior) / (C_miss * prior))``. The cost there minus
+    :func:`min_detection_cost` is what poor calibration costs.
 
     Examples
     --------
@@ -68,34 +71,36 @@ def detection_cost(
     weight = np.ones(len(score)) if weight is None else weight
     far = np.average(accepted[~same], weights=weight[~same])
     frr = np.average(~accepted[same], weights=weight[same])
-    return float(_normalised_cost(far, frr, cost))
+    return float(_normalized_cost(far, frr, cost))
 
 
 def min_detection_cost(
-    y_true: Any,
-    y_score: Any,
+    y_true: ArrayLike,
+    y_score: ArrayLike,
     *,
     cost: tuple[float, float, float] = (1.0, 1.0, 0.01),
-    sample_weight: Any = None,
+    sample_weight: ArrayLike | None = None,
 ) -> float:
-    """Compute the smallest normalised detection cost (minDCF) that any threshold has.
+    """Compute the smallest normalized detection cost (minDCF) that any threshold has.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     y_score : array-like of shape (n_pairs,)
-        Similarities, larger = more alike. NaN is a failed comparison: rejected and counted.
+        Similarities; larger = more alike. NaN marks a failed comparison, which counts as rejected.
     cost : tuple of 3 floats, default=(1.0, 1.0, 0.01)
-        Cost of a miss, cost of a false acceptance, and the prior probability of "same".
+        Cost of a false rejection `C_miss`, cost of a false acceptance `C_fa`, and the prior
+        probability `prior` of a genuine pair.
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        Weight of each pair.
 
     Returns
     -------
     float
-        The minimum of :func:`detection_cost` over all thresholds, in [0, 1]; with failures it can
-        exceed 1 where accepting everything would be cheapest.
+        The minimum of :func:`detection_cost` over all thresholds, in [0, 1]. It can exceed 1 if
+        comparisons failed, for failures are rejected even where accepting all pairs would be
+        cheapest.
 
     Raises
     ------
@@ -105,7 +110,7 @@ def min_detection_cost(
 
     See Also
     --------
-    detection_cost : The cost of a given threshold.
+    detection_cost : The cost at a given threshold.
 
     Examples
     --------
@@ -114,10 +119,10 @@ def min_detection_cost(
     0.5
     """
     far, frr, _ = far_frr_curve(y_true, y_score, sample_weight=sample_weight)
-    return float(_normalised_cost(far, frr, cost).min())
+    return float(_normalized_cost(far, frr, cost).min())
 
 
-def _normalised_cost(far: Any, frr: Any, cost: Any) -> Any:
+def _normalized_cost(far: Any, frr: Any, cost: Any) -> Any:
     """Weigh the two rates, in units of the cheaper of the two constant decisions."""
     miss_cost, false_acceptance_cost, prior = check_cost(cost)
     miss, false_acceptance = miss_cost * prior, false_acceptance_cost * (1 - prior)

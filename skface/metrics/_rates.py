@@ -1,10 +1,11 @@
-"""Error rates over thresholds: exact on ties, aware of failures."""
+"""FAR and FRR over thresholds; a tie of scores is accepted or rejected together."""
 
 import math
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skface._validation import check_option
 from skface.metrics._checks import check_far, check_scores
@@ -12,14 +13,14 @@ from skface.metrics._hull import convex_hull
 
 
 class FewImpostorsWarning(UserWarning):
-    """A false acceptance rate was asked for that is below one in the number of impostor pairs.
+    """The requested false acceptance rate is below 1 / (number of impostor pairs).
 
-    Only calls without `sample_weight` warn: what weights stand for is known to the caller alone.
+    No false acceptance is allowed then. Calls with `sample_weight` do not warn.
     """
 
 
 class EqualErrorRate(NamedTuple):
-    """Where false acceptances and false rejections are equally frequent.
+    """The operating point at which FAR and FRR are equal, or closest to each other.
 
     Attributes
     ----------
@@ -28,8 +29,8 @@ class EqualErrorRate(NamedTuple):
     threshold : float
         The threshold at which they are closest.
     far, frr : float
-        The two rates there. With ``method="closest"`` they differ where a step of one jumps over
-        the other.
+        The false acceptance and false rejection rate there. With ``method="closest"`` they may
+        differ, for both are step functions.
     """
 
     rate: float
@@ -39,28 +40,30 @@ class EqualErrorRate(NamedTuple):
 
 
 def far_frr_curve(
-    y_true: Any, y_score: Any, *, sample_weight: Any = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute false acceptance and false rejection rates at every distinct threshold.
+    y_true: ArrayLike, y_score: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[Any]]:
+    """Compute the false acceptance and false rejection rate (FAR, FRR) at every distinct threshold.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     y_score : array-like of shape (n_pairs,)
-        Similarities, larger = more alike. NaN is a failed comparison: rejected and counted.
+        Similarities; larger = more alike. NaN marks a failed comparison, which counts as rejected.
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts; 0 leaves it out.
+        Weight of each pair; 0 leaves it out.
 
     Returns
     -------
     far : ndarray of shape (n_thresholds,)
-        Share of the different pairs with ``score >= threshold``; falls to 0.
+        Share of the impostor pairs with ``score >= threshold``, descending to 0.
     frr : ndarray of shape (n_thresholds,)
-        Share of the same pairs without ``score >= threshold``; rises to 1.
+        Share of the genuine pairs with ``score < threshold`` or a failed comparison, ascending to
+        1.
     thresholds : ndarray of shape (n_thresholds,)
-        The distinct scores, ascending, and then the next number above them all, which rejects
-        everything. Between two of them the rates are those of the upper one.
+        The distinct scores, ascending, and the next floating-point number above the largest one,
+        which rejects all pairs. At a threshold between two of them the rates are those of the
+        larger one.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def far_frr_curve(
 
     See Also
     --------
-    sklearn.metrics.det_curve : The same rates without failures, for scores that cannot be NaN.
+    sklearn.metrics.det_curve : The same rates, for scores without NaN.
 
     Examples
     --------
@@ -84,24 +87,29 @@ def far_frr_curve(
 
 
 def equal_error_rate(
-    y_true: Any, y_score: Any, *, method: str = "closest", sample_weight: Any = None
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    method: Literal["closest", "convex_hull"] = "closest",
+    sample_weight: ArrayLike | None = None,
 ) -> EqualErrorRate:
-    """Compute the equal error rate.
+    """Compute the equal error rate (EER), at which FAR = FRR.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     y_score : array-like of shape (n_pairs,)
-        Similarities, larger = more alike. NaN is a failed comparison: rejected and counted.
-    method : {"closest", "convex-hull"}, default="closest"
-        "closest" takes the step function as it is: the threshold minimises ``|FAR - FRR|`` (the
-        smaller mean decides a tie, then the smaller threshold) and the rate is the mean of the two
-        there. "convex-hull" takes the point with FAR = FRR on the convex hull of the error curve,
-        which varies less with few pairs. To attain it, one would have to choose at random between
-        two thresholds; `threshold` is the one of them at which the rates are closer.
+        Similarities; larger = more alike. NaN marks a failed comparison, which counts as rejected.
+    method : {"closest", "convex_hull"}, default="closest"
+        "closest" uses the threshold that minimizes ``|FAR - FRR|``. The rate is the mean of the two
+        there. A smaller mean breaks ties, then a smaller threshold.
+
+        "convex_hull" uses the point with FAR = FRR on the convex hull of the error curve, which
+        varies less with few pairs. No single threshold attains this point; a random choice between
+        two thresholds does. `threshold` is the one of the two at which the rates are closer.
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        Weight of each pair.
 
     Returns
     -------
@@ -116,8 +124,8 @@ def equal_error_rate(
 
     Notes
     -----
-    Failures limit the FAR and raise the FRR. If they leave FRR above FAR at every threshold, both
-    methods return the lowest one.
+    Failed comparisons lower the FAR and raise the FRR. If FRR exceeds FAR at every threshold, both
+    methods return the smallest threshold.
 
     References
     ----------
@@ -129,14 +137,14 @@ def equal_error_rate(
     >>> from skface.metrics import equal_error_rate
     >>> equal_error_rate([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9])
     EqualErrorRate(rate=0.5, threshold=0.6, far=0.5, frr=0.5)
-    >>> round(equal_error_rate([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], method="convex-hull").rate, 3)
+    >>> round(equal_error_rate([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], method="convex_hull").rate, 3)
     0.25
     """
-    check_option(method, "method", ("closest", "convex-hull"))
+    check_option(method, "method", ("closest", "convex_hull"))
     far, frr, thresholds = far_frr_curve(y_true, y_score, sample_weight=sample_weight)
-    if method == "convex-hull":
+    if method == "convex_hull":
         return _equal_on_hull(far, frr, thresholds)
-    # Rounding: 0.3 - 0.2 and 0.2 - 0.1 should tie although they differ in the last bits.
+    # rounded, so that 0.3 - 0.2 and 0.2 - 0.1 tie although they differ in the last bits
     distance = np.round(np.abs(far - frr), 12)
     closest = np.flatnonzero(distance == distance.min())
     rate = (far[closest] + frr[closest]) / 2
@@ -146,29 +154,31 @@ def equal_error_rate(
     )
 
 
-def threshold_at_far(y_true: Any, y_score: Any, far: float, *, sample_weight: Any = None) -> float:
+def threshold_at_far(
+    y_true: ArrayLike, y_score: ArrayLike, far: float, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Find the smallest threshold whose empirical false acceptance rate is at most `far`.
 
-    That is the next number above the highest score that may no longer be accepted, so a whole
-    tie is moved past together and the largest possible share of same pairs is accepted. Nothing
-    is interpolated: with fewer than ``1 / far`` different pairs no false acceptance is allowed.
+    It accepts as many genuine pairs as this rate allows. It is the next floating-point number above
+    the highest score that must be rejected, so equal scores are rejected together. Nothing is
+    interpolated. With fewer than ``1 / far`` impostor pairs no false acceptance is allowed.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     y_score : array-like of shape (n_pairs,)
-        Similarities, larger = more alike. NaN is a failed comparison: rejected and counted.
+        Similarities; larger = more alike. NaN marks a failed comparison, which counts as rejected.
     far : float
-        Largest allowed false acceptance rate, in [0, 1].
+        Largest false acceptance rate (FAR) allowed, in [0, 1].
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        Weight of each pair.
 
     Returns
     -------
     float
-        The threshold; the smallest score of all if everything may be accepted. It is exact in the
-        precision of `y_score` (float32 or float64).
+        The threshold; the smallest score if all pairs may be accepted. It is exact in the precision
+        of `y_score` (float32 or float64).
 
     Raises
     ------
@@ -179,7 +189,7 @@ def threshold_at_far(y_true: Any, y_score: Any, far: float, *, sample_weight: An
     Warns
     -----
     FewImpostorsWarning
-        If `far` is positive but below one in the number of different pairs.
+        If `far` is positive but below 1 / (number of impostor pairs), and `sample_weight` is None.
 
     Examples
     --------
@@ -191,24 +201,26 @@ def threshold_at_far(y_true: Any, y_score: Any, far: float, *, sample_weight: An
     return smallest_threshold(rates, thresholds, far)
 
 
-def tar_at_far(y_true: Any, y_score: Any, far: float, *, sample_weight: Any = None) -> float:
-    """Compute the share of same pairs accepted while at most `far` of the others are.
+def tar_at_far(
+    y_true: ArrayLike, y_score: ArrayLike, far: float, *, sample_weight: ArrayLike | None = None
+) -> float:
+    """Compute the true acceptance rate (TAR) at a given false acceptance rate.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     y_score : array-like of shape (n_pairs,)
-        Similarities, larger = more alike. NaN is a failed comparison: rejected and counted.
+        Similarities; larger = more alike. NaN marks a failed comparison, which counts as rejected.
     far : float
-        Largest allowed false acceptance rate, in [0, 1].
+        Largest false acceptance rate (FAR) allowed, in [0, 1].
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        Weight of each pair.
 
     Returns
     -------
     float
-        True acceptance rate, ``1 - FRR`` at :func:`threshold_at_far`, in [0, 1].
+        Share of the genuine pairs accepted at :func:`threshold_at_far`, ``1 - FRR``, in [0, 1].
 
     Raises
     ------
@@ -219,7 +231,7 @@ def tar_at_far(y_true: Any, y_score: Any, far: float, *, sample_weight: Any = No
     Warns
     -----
     FewImpostorsWarning
-        If `far` is positive but below one in the number of different pairs.
+        If `far` is positive but below 1 / (number of impostor pairs), and `sample_weight` is None.
 
     Examples
     --------
@@ -233,24 +245,26 @@ def tar_at_far(y_true: Any, y_score: Any, far: float, *, sample_weight: Any = No
     return float(1 - frr[np.argmax(rates <= far)])
 
 
-def frr_at_far(y_true: Any, y_score: Any, far: float, *, sample_weight: Any = None) -> float:
-    """Compute the share of same pairs rejected while at most `far` of the others are accepted.
+def frr_at_far(
+    y_true: ArrayLike, y_score: ArrayLike, far: float, *, sample_weight: ArrayLike | None = None
+) -> float:
+    """Compute the share of genuine pairs rejected while at most `far` of the others are accepted.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     y_score : array-like of shape (n_pairs,)
-        Similarities, larger = more alike. NaN is a failed comparison: rejected and counted.
+        Similarities; larger = more alike. NaN marks a failed comparison, which counts as rejected.
     far : float
-        Largest allowed false acceptance rate, in [0, 1].
+        Largest false acceptance rate (FAR) allowed, in [0, 1].
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        Weight of each pair.
 
     Returns
     -------
     float
-        False rejection rate at :func:`threshold_at_far`, in [0, 1].
+        Share of the genuine pairs rejected at :func:`threshold_at_far`, in [0, 1].
 
     Raises
     ------
@@ -261,7 +275,7 @@ def frr_at_far(y_true: Any, y_score: Any, far: float, *, sample_weight: Any = No
     Warns
     -----
     FewImpostorsWarning
-        If `far` is positive but below one in the number of different pairs.
+        If `far` is positive but below 1 / (number of impostor pairs), and `sample_weight` is None.
 
     Examples
     --------
@@ -294,7 +308,7 @@ def error_curve(
     thresholds = np.append(scores, above_all)
     if weight is None:
         return far, frr, thresholds
-    # A weight may be too small to show in the sums; every threshold but the last shall.
+    # drop thresholds whose weight is too small to change the sums, but not the last
     shows = np.append((np.diff(far) < 0) | (np.diff(frr) > 0), True)
     return far[shows], frr[shows], thresholds[shows]
 
@@ -306,26 +320,26 @@ def smallest_threshold(rates: np.ndarray, thresholds: np.ndarray, far: float) ->
 
 
 def warn_if_few_impostors(far: float, n_impostor: int, stacklevel: int) -> None:
-    """Warn if not one false acceptance is allowed although `far` is not 0."""
+    """Warn if no false acceptance is allowed although `far` is not 0."""
     if 0 < far < 1 / n_impostor:
         needed = math.ceil(1 / far)
         warnings.warn(
-            f"far={far:g} is less than one in {n_impostor}, the number of pairs of different "
-            f"people, so no false acceptance at all is allowed. Such a rate takes {needed} pairs "
-            f"to be seen once and {3 * needed} to be shown at 95 % confidence.",
+            f"far={far:g} is below 1 / {n_impostor}: with {n_impostor} impostor pairs no false "
+            f"acceptance is allowed. Use {needed} impostor pairs or more; to show such a rate at "
+            f"95 % confidence takes {3 * needed}.",
             FewImpostorsWarning,
             stacklevel=stacklevel + 1,
         )
 
 
 def _curve_for_far(
-    y_true: Any, y_score: Any, far: float, sample_weight: Any
+    y_true: ArrayLike, y_score: ArrayLike, far: float, sample_weight: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute the curve for a public function that asks it about `far`."""
+    """Check the arguments of a function of `far`, and compute the curve."""
     check_far(far)
     same, score, weight = check_scores(y_true, y_score, sample_weight)
     if weight is None:
-        warn_if_few_impostors(far, np.count_nonzero(~same), stacklevel=3)
+        warn_if_few_impostors(far, int(np.count_nonzero(~same)), stacklevel=3)
     return error_curve(same, score, weight)
 
 
@@ -345,7 +359,7 @@ def _equal_on_hull(far: np.ndarray, frr: np.ndarray, thresholds: np.ndarray) -> 
 
 
 def _count_below(same: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the distinct scores, and how many of either class lie below each and below the end.
+    """Return the distinct scores, and how many of either class lie below each and below infinity.
 
     Two sorts of values are several times faster than one argsort, and take less memory.
     """

@@ -1,18 +1,18 @@
-"""How the reports are laid out as text."""
+"""The text of the reports."""
 
 from typing import Any
 
 import numpy as np
 
-from skface._report import table
+from skface._utils.report import table
 
 
 def format_verification(report: dict[str, Any]) -> str:
     """Lay out the dict of :func:`verification_report`."""
     people = report["n_people"]
     counts = [["pairs" if people is None else f"pairs of {people:,} people", "all", "failed"]]
-    for label, kind in (("same person", "genuine"), ("different people", "impostor")):
-        counts.append([label, f"{report[f'n_{kind}']:,}", f"{report[f'n_failed_{kind}']:,}"])
+    for kind in ("genuine", "impostor"):
+        counts.append([kind, f"{report[f'n_{kind}']:,}", f"{report[f'n_failed_{kind}']:,}"])
     eer, d_prime = f"{_percent(report['eer'])} %", f"{report['d_prime']:.3f}"
     if people is not None:
         eer += f" {_interval(report['eer_interval'])}"
@@ -24,12 +24,13 @@ def format_verification(report: dict[str, Any]) -> str:
     ]
     if report["operating_points"]:
         blocks.append(
-            "All pairs, in %. A failed comparison is a rejection.\n"
+            "All pairs, in %. A failed comparison counts as rejected.\n"
             + _points_table(report, ("far", "frr", "tar"))
         )
         n_failed = report["n_failed_genuine"] + report["n_failed_impostor"]
         blocks.append(
-            "Compared pairs only, in %.\n" + _points_table(report, ("fmr", "fnmr"))
+            "Compared pairs only, failures left out, in %.\n"
+            + _points_table(report, ("fmr", "fnmr"))
             if n_failed
             else "No comparison failed, so FMR = FAR and FNMR = FRR."
         )
@@ -40,7 +41,7 @@ def format_verification(report: dict[str, Any]) -> str:
 
 def format_groups(report: dict[str, Any]) -> str:
     """Lay out the dict of :func:`group_report`."""
-    rows = [["", "same", "different", "failed", "FMR", "FNMR"]]
+    rows = [["", "genuine", "impostor", "failed", "FMR", "FNMR"]]
     kinds = (*report["groups"], *report["between_groups"], report["overall"])
     for kind in kinds:
         name = kind["name"]
@@ -59,8 +60,8 @@ def format_groups(report: dict[str, Any]) -> str:
         rows = [[row[0], count, *row[1:]] for row, count in zip(rows, people, strict=True)]
     return "\n\n".join(
         (
-            f"Errors at threshold {report['threshold']:.6g}, in % of the compared pairs.\n"
-            + table(rows),
+            f"Errors at threshold {report['threshold']:.6g}, in % of the compared pairs "
+            "(failures left out).\n" + table(rows),
             f"{_explain_differential(report, 'fmr')}\n{_explain_differential(report, 'fnmr')}",
             _explain_intervals(report),
         )
@@ -98,7 +99,7 @@ def _percent(rate: float) -> str:
 
 
 def _asks_too_much(target: float | None, report: dict[str, Any]) -> bool:
-    """Tell whether a FAR is below one in the number of impostor pairs."""
+    """Return whether a FAR is below 1 / (number of impostor pairs)."""
     return target is not None and 0 < target < 1 / report["n_impostor"]
 
 
@@ -108,11 +109,11 @@ def _explain_targets(report: dict[str, Any]) -> list[str]:
     lines = []
     if any(target is not None for target in targets):
         lines.append(
-            "The thresholds for a FAR were chosen on these pairs; expect more errors on others."
+            "The thresholds for a FAR were chosen on these pairs. Expect larger rates on others."
         )
     if any(_asks_too_much(target, report) for target in targets):
         lines.append(
-            f"* At least 1 / FAR different pairs are needed; there are {report['n_impostor']:,}."
+            f"* At least 1 / FAR impostor pairs are needed; there are {report['n_impostor']:,}."
         )
     return lines
 
@@ -121,7 +122,7 @@ def _explain_intervals(report: dict[str, Any]) -> str:
     """Say what the intervals are."""
     percent = f"{100 * report['confidence']:g} %"
     if report["interval_over"] == "people":
-        return f"[{percent} intervals over people, nowhere narrower than Clopper-Pearson]"
+        return f"[{percent} intervals over people, never narrower than Clopper-Pearson]"
     return f"[{percent} Clopper-Pearson intervals, too narrow if pairs share people]"
 
 

@@ -1,32 +1,40 @@
-"""Metrics as scorers, for ``scoring=`` of scikit-learn."""
+"""Metrics as scorers, for ``scoring=`` in scikit-learn."""
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self, overload
 
 import numpy as np
 import sklearn.metrics
+from numpy.typing import ArrayLike
 from scipy.special import logit
-from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import make_scorer
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from skface._utils.unwrap import final_estimator
 from skface.metrics._calibration import cllr, min_cllr
-from skface.metrics._checks import check_cost, check_far, which_are_same
+from skface.metrics._checks import check_cost, check_far, genuine_pairs
 from skface.metrics._costs import min_detection_cost
 from skface.metrics._rates import equal_error_rate, frr_at_far, tar_at_far
 
-_SCORE = ("decision_function", "predict_proba")  # the first of them that the classifier has
+_SCORE = ("decision_function", "predict_proba")  # the first one that the classifier has is used
 
 
-def get_scorer(scoring: Any) -> Callable[..., float]:
+@overload
+def get_scorer(scoring: str | Callable[..., float]) -> Callable[..., float]: ...
+
+
+@overload
+def get_scorer(scoring: None) -> None: ...
+
+
+def get_scorer(scoring: str | Callable[..., float] | None) -> Callable[..., float] | None:
     """Get a scorer by name.
 
-    A scorer is called as ``scorer(estimator, X, y)`` and greater is better, as everywhere in
-    scikit-learn: what counts errors or costs comes out negative.
+    A scorer is called as ``scorer(estimator, X, y)``. Greater is better, as everywhere in
+    scikit-learn, so error rates and costs come out negative. FAR and FRR count failed comparisons
+    as rejected.
 
     ================ ============================================== ====================
     name             value                                          factory
@@ -41,7 +49,7 @@ def get_scorer(scoring: Any) -> Callable[..., float]:
 
     They take any binary classifier with `decision_function` or `predict_proba` (the former is
     preferred), alone, at the end of a pipeline or inside a search. The larger of the two classes
-    means "same person", and scores of NaN are failed comparisons.
+    marks genuine pairs. A score of NaN marks a failed comparison.
 
     Parameters
     ----------
@@ -51,12 +59,12 @@ def get_scorer(scoring: Any) -> Callable[..., float]:
     Returns
     -------
     scorer : callable
-        The scorer.
+        The scorer; None for None.
 
     Raises
     ------
     ValueError
-        If nobody knows the name, or the FAR in it is not a number in [0, 1].
+        If the name is unknown, or the FAR in it is not a number in [0, 1].
 
     Examples
     --------
@@ -104,13 +112,18 @@ def tar_at_far_scorer(far: float) -> Callable[..., float]:
     Parameters
     ----------
     far : float
-        Largest allowed false acceptance rate, in [0, 1].
+        Largest false acceptance rate (FAR) allowed, in [0, 1].
 
     Returns
     -------
     scorer : callable
-        True acceptance rate, in [0, 1]. On each test set the threshold is chosen anew, so it
-        judges the scores, not the threshold of the classifier.
+        It returns the true acceptance rate (TAR), in [0, 1]. The threshold is chosen on the scored
+        pairs, so the scorer judges the scores and not the threshold of the classifier.
+
+    Raises
+    ------
+    ValueError
+        If `far` is outside [0, 1].
 
     Examples
     --------
@@ -129,7 +142,7 @@ def eer_scorer() -> Callable[..., float]:
     Returns
     -------
     scorer : callable
-        Minus the rate, in [-1, 0].
+        It returns minus the rate, in [-1, 0].
 
     Examples
     --------
@@ -148,12 +161,18 @@ def min_dcf_scorer(cost: tuple[float, float, float] = (1.0, 1.0, 0.01)) -> Calla
     Parameters
     ----------
     cost : tuple of 3 floats, default=(1.0, 1.0, 0.01)
-        Cost of a miss, cost of a false acceptance, and the prior probability of "same".
+        Cost of a false rejection, cost of a false acceptance, and the prior probability of a
+        genuine pair.
 
     Returns
     -------
     scorer : callable
-        Minus the normalised cost of the best threshold on each test set.
+        It returns minus the normalized cost at the best threshold on the scored pairs.
+
+    Raises
+    ------
+    ValueError
+        If `cost` is not two positive numbers and a probability.
 
     Examples
     --------
@@ -172,25 +191,31 @@ def min_dcf_scorer(cost: tuple[float, float, float] = (1.0, 1.0, 0.01)) -> Calla
 def cllr_scorer(*, prior: float | None = None) -> Callable[..., float]:
     """Make a scorer of the negative :func:`cllr`.
 
-    It looks for `log_likelihood_ratio`, as :class:`skface.PairVerifier` has it, in the last step
-    of a pipeline, in the best estimator of a search, and in a threshold tuner. For any other
-    classifier the log-likelihood ratio is the log-odds of `predict_proba` less the log-odds of
-    `prior`. Probabilities of 0 or 1 are infinite ratios, and one mistake among them makes the cost
-    infinite.
+    It uses the method `log_likelihood_ratio` that :class:`skface.PairVerifier` has. It finds it in
+    the last step of a pipeline, in the best estimator of a search, and in a threshold tuner. For
+    any other classifier the log-likelihood ratio is the log-odds of `predict_proba` minus the
+    log-odds of `prior`. Probabilities of 0 or 1 are infinite ratios. One error among them makes
+    the cost infinite.
 
     Parameters
     ----------
     prior : float, default=None
-        The share of same pairs that `predict_proba` is for, in (0, 1): that of the training
-        pairs, or 0.5 if the classifier balances the classes. None takes the share among the
-        scored pairs, right for stratified folds and classifiers that do not balance. Not used
-        where `log_likelihood_ratio` is found.
+        The prior probability of a genuine pair that `predict_proba` assumes, in (0, 1): the share
+        of genuine pairs in training, or 0.5 if the classifier balances the classes. None takes the
+        share among the scored pairs. That is right for stratified folds and classifiers that do
+        not balance. Ignored if the classifier has `log_likelihood_ratio`.
 
     Returns
     -------
     scorer : callable
-        Minus the cost in bits per pair; 0 is perfect, -1 is as good as no evidence. A failure
-        counts -1.
+        It returns minus the cost in bits per pair. 0 is perfect, -1 is as good as no evidence. A
+        failed comparison costs one bit.
+
+    Raises
+    ------
+    ValueError
+        If `prior` is outside (0, 1). When called: if the classifier has neither
+        `log_likelihood_ratio` nor `predict_proba`.
 
     Examples
     --------
@@ -210,20 +235,23 @@ def cllr_scorer(*, prior: float | None = None) -> Callable[..., float]:
 
 
 class _CllrScorer:
-    """What :func:`cllr_scorer` makes; make_scorer knows no `log_likelihood_ratio`."""
+    """The scorer of :func:`cllr_scorer`: make_scorer cannot call `log_likelihood_ratio`."""
 
     def __init__(self, prior: float | None) -> None:
         self._prior = prior
         self._weight_request: bool | str | None = None
 
-    def __call__(self, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
-        estimator, X = _last_step(estimator, X)
+    def __call__(
+        self, estimator: Any, X: Any, y_true: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        estimator, X = final_estimator(estimator, X, inside_tuners=True)
         if hasattr(estimator, "log_likelihood_ratio"):
             llr = estimator.log_likelihood_ratio(X)
         elif hasattr(estimator, "predict_proba"):
             prior = self._prior
             if prior is None:
-                prior = np.average(which_are_same(column_or_1d(y_true)), weights=sample_weight)
+                weight = None if sample_weight is None else np.asarray(sample_weight)
+                prior = np.average(genuine_pairs(column_or_1d(y_true)), weights=weight)
             llr = logit(estimator.predict_proba(X)[:, 1]) - logit(prior)
         else:
             raise ValueError(
@@ -232,13 +260,13 @@ class _CllrScorer:
             )
         return -cllr(y_true, llr, sample_weight=sample_weight)
 
-    def set_score_request(self, *, sample_weight: bool | str | None) -> "_CllrScorer":
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
         """Request weights from metadata routing, as scorers of scikit-learn do."""
         self._weight_request = sample_weight
         return self
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Tell metadata routing what was requested."""
+        """Return the request, for metadata routing."""
         request = MetadataRequest(owner=self)
         request.score.add_request(param="sample_weight", alias=self._weight_request)
         return request
@@ -247,7 +275,7 @@ class _CllrScorer:
         return f"cllr_scorer(prior={self._prior!r})"
 
 
-def _eer(y_true: Any, y_score: Any, sample_weight: Any = None) -> float:
+def _eer(y_true: ArrayLike, y_score: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Return the rate alone."""
     return equal_error_rate(y_true, y_score, sample_weight=sample_weight).rate
 
@@ -255,19 +283,6 @@ def _eer(y_true: Any, y_score: Any, sample_weight: Any = None) -> float:
 def _min_cllr_scorer() -> Callable[..., float]:
     """Make a scorer of the negative minimum Cllr."""
     return make_scorer(min_cllr, response_method=_SCORE, greater_is_better=False)
-
-
-def _last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Find the classifier inside searches, tuners and pipelines, and X as it reaches it."""
-    if hasattr(estimator, "best_estimator_"):
-        return _last_step(estimator.best_estimator_, X)
-    if isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
-        return _last_step(estimator.estimator_, X)
-    if isinstance(estimator, FrozenEstimator):
-        return _last_step(estimator.estimator, X)
-    if isinstance(estimator, Pipeline):
-        return _last_step(estimator[-1], estimator[:-1].transform(X) if len(estimator) > 1 else X)
-    return estimator, X
 
 
 _FACTORIES = {

@@ -1,31 +1,31 @@
-"""How far apart the scores of the two classes lie."""
-
-from typing import Any
+"""The sensitivity index d'."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skface.metrics._checks import check_scores
 
 
-def d_prime(y_true: Any, y_score: Any, *, sample_weight: Any = None) -> float:
+def d_prime(
+    y_true: ArrayLike, y_score: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute the sensitivity index d', the distance of the two classes in standard deviations.
 
     Parameters
     ----------
     y_true : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same person".
+        Two labels; the larger one marks genuine pairs (same person).
     y_score : array-like of shape (n_pairs,)
-        Similarities, larger = more alike. NaN is a failed comparison and left out here, for it has
-        no place on the scale.
+        Similarities; larger = more alike. NaN marks a failed comparison, which is left out.
     sample_weight : array-like of shape (n_pairs,), default=None
-        How often each pair counts.
+        Weight of each pair.
 
     Returns
     -------
     float
         Difference of the two means, divided by the root of the mean of the two population
-        variances. 0 = no separation; infinite if neither class varies but their means differ;
-        NaN if a class was never compared or nothing varies at all.
+        variances. 0 = no separation. Infinite if neither class varies but their means differ. NaN
+        if a class has no compared pair, or if all scores are equal.
 
     Raises
     ------
@@ -34,8 +34,8 @@ def d_prime(y_true: Any, y_score: Any, *, sample_weight: Any = None) -> float:
 
     Notes
     -----
-    For normal scores of equal variance the equal error rate is ``Phi(-d' / 2)``. It is the one
-    number here that changes under monotone transforms of the score; take it as a description.
+    For normal scores of equal variance the equal error rate is ``Phi(-d' / 2)``. Unlike the error
+    rates, d' changes under monotone transforms of the score.
 
     References
     ----------
@@ -50,11 +50,11 @@ def d_prime(y_true: Any, y_score: Any, *, sample_weight: Any = None) -> float:
     same, score, weight = check_scores(y_true, y_score, sample_weight)
     weight = np.ones(len(score)) if weight is None else weight
     used = (weight > 0) & ~np.isnan(score)
-    different_mean, different_variance = _moments(score[used & ~same], weight[used & ~same])
-    same_mean, same_variance = _moments(score[used & same], weight[used & same])
+    impostor_mean, impostor_variance = _moments(score[used & ~same], weight[used & ~same])
+    genuine_mean, genuine_variance = _moments(score[used & same], weight[used & same])
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt((same_variance + different_variance) / 2)
-        return float((same_mean - different_mean) / spread)
+        spread = np.sqrt((genuine_variance + impostor_variance) / 2)
+        return float((genuine_mean - impostor_mean) / spread)
 
 
 def _moments(score: np.ndarray, weight: np.ndarray) -> tuple[np.float64, np.float64]:

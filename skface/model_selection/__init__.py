@@ -1,7 +1,14 @@
-"""Splits in which no person of a test row is seen in training, and what tells whether it is so."""
+"""Splitters without a person in both training and test, cross-validation, and checks for leaks.
 
+The splitters take identities as `groups`. :func:`describe_folds` and :func:`audit_leakage` count
+the people and photos that training and test share. :func:`cross_validate_pairs` and
+:func:`evaluate_lfw` evaluate a verifier fold by fold.
+"""
+
+from skface.model_selection._cross_validation import cross_validate_pairs
 from skface.model_selection._folds import describe_folds
 from skface.model_selection._leakage import audit_leakage
+from skface.model_selection._lfw import evaluate_lfw
 from skface.model_selection._splitters import (
     IdentityGroupKFold,
     IdentityKFold,
@@ -15,5 +22,7 @@ __all__ = [
     "IdentityShuffleSplit",
     "StratifiedIdentityKFold",
     "audit_leakage",
+    "cross_validate_pairs",
     "describe_folds",
+    "evaluate_lfw",
 ]

@@ -1,20 +1,20 @@
-"""Fingerprints of photos, which re-encoding and resizing hardly change."""
+"""Perceptual hashes of photos: fingerprints that re-encoding and resizing hardly change."""
 
 import numpy as np
 
 _N_FREQUENCIES = 16
 N_BITS = _N_FREQUENCIES**2
-# Photos whose fingerprints are compared at a time, on either side: bounds memory, not the result.
+# Fingerprints compared at a time, on either side; bounds memory.
 _BLOCK = 4096
-# Weights of red, green and blue in grey (ITU-R BT.601, as in JPEG).
+# Weights of red, green and blue in gray (ITU-R BT.601, as in JPEG).
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def fingerprint(pixels: np.ndarray) -> np.ndarray:
     """Compute the signs of the lowest spatial frequencies of an image.
 
-    They are coefficients of the discrete cosine transform of the whole image, so that images of
-    any size are comparable without being resized.
+    They are coefficients of the discrete cosine transform of the whole image, so images of any size
+    are comparable without resizing.
 
     Parameters
     ----------
@@ -27,11 +27,11 @@ def fingerprint(pixels: np.ndarray) -> np.ndarray:
         256 bits, packed.
     """
     height, width = pixels.shape[:2]
-    # rows first: what is left of the photo is small when its channels are added up
+    # rows first, so that the weighted sum of the channels is over a small array
     low = _cosines(height) @ pixels.reshape(height, -1).astype(np.float32)
-    grey = low.reshape(_N_FREQUENCIES, width, 3) @ _LUMA
-    coefficients = grey @ _cosines(width).T
-    # what flat images have beside their mean is rounding, of either sign
+    gray = low.reshape(_N_FREQUENCIES, width, 3) @ _LUMA
+    coefficients = gray @ _cosines(width).T
+    # coefficients of flat images, apart from the mean, are rounding errors of either sign
     return np.packbits(coefficients > 1e-5 * coefficients[0, 0])
 
 
@@ -50,7 +50,7 @@ def near_matches(
     Returns
     -------
     i, j : ndarray of shape (n_matches,)
-        Places in `a` and `b`, closest first.
+        Indices into `a` and `b`, closest first.
     distance : ndarray of shape (n_matches,)
         Number of bits that differ.
     """
@@ -58,17 +58,18 @@ def near_matches(
     for start_a in range(0, len(a), _BLOCK):
         signs_a = _signs(a[start_a : start_a + _BLOCK])
         for start_b in range(0, len(b), _BLOCK):
-            # equal signs add 1, different ones take 1 away; whole numbers, exact in float32
+            # number of equal signs minus number of different ones, exact in float32
             agreement = signs_a @ _signs(b[start_b : start_b + _BLOCK]).T
             i, j = np.nonzero(agreement >= N_BITS - 2 * max_distance)
             distance = (N_BITS - agreement[i, j]).astype(np.intp) // 2
             found.append(np.stack([start_a + i, start_b + j, distance]))
     matches = np.concatenate(found, axis=1)
-    return tuple(matches[:, np.lexsort((matches[0], matches[1], matches[2]))])
+    i, j, distance = matches[:, np.lexsort((matches[0], matches[1], matches[2]))]
+    return i, j, distance
 
 
 def _cosines(size: int) -> np.ndarray:
-    """Return the slowest waves of the discrete cosine transform, (16, size)."""
+    """Return the lowest frequencies of the discrete cosine transform, (16, size)."""
     places = (np.arange(size) + 0.5) / size
     return np.cos(np.pi * np.outer(np.arange(_N_FREQUENCIES), places)).astype(np.float32)
 

@@ -1,43 +1,46 @@
-"""What a splitter makes of the rows: how many, whose, and what it leaves out."""
+"""Counts of the rows and people in the folds of a splitter."""
 
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, indexable
 
-from skface._report import Report, table
+from skface._utils.report import Report, table
 from skface.model_selection._identities import encode_identities
 
 
-def describe_folds(cv: Any, X: Any, y: Any = None, groups: Any = None) -> Report:
-    """Count what any splitter puts into training and test, leaves out, and leaks.
+def describe_folds(
+    cv: Any, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
+) -> Report:
+    """Count the rows and people that a splitter puts into training and test, and the leaks.
 
     Parameters
     ----------
     cv : splitter, iterable of (train, test), or int
-        Whatever scikit-learn takes as `cv`; an int means its own folds, which know no people.
+        Any `cv` of scikit-learn. An int means folds of scikit-learn, which ignore identities.
     X : array-like of shape (n_rows, ...)
         Faces or pairs; only their number matters.
     y : array-like of shape (n_rows,), default=None
-        Passed on to `cv`.
+        Labels, passed to `cv`.
     groups : array-like of shape (n_rows,) or (n_rows, 2)
-        The identity of each face, or the two identities of each pair.
+        The identity of each face, or the two identities of each pair. Required.
 
     Returns
     -------
     report : Report
         A :class:`sklearn.utils.Bunch` that prints as a table:
 
-        - `folds`: a list with one dict per fold, which :class:`pandas.DataFrame` takes as it is:
-          `fold`; `n_train`, `n_test` and `n_left_out` (in neither), the number of rows; for pairs,
-          how many of them show one person and two, as `n_train_genuine`, `n_train_impostor` and so
-          on; `n_train_people` and `n_test_people`; `n_seen_people`, those of the test people who
-          are in training too; and `n_seen_test`, the test rows with any of them. The last two are
-          0 unless the folds leak.
-        - `n_rows` and `n_people`: how many there are.
+        - `folds`: a list with one dict per fold, which :class:`pandas.DataFrame` takes. It holds
+          `fold`; the numbers of rows `n_train`, `n_test` and `n_left_out` (in neither); for pairs
+          also the genuine and impostor pairs among them, `n_train_genuine`, `n_train_impostor` and
+          so on; the numbers of people `n_train_people` and `n_test_people`; `n_seen_people`, the
+          test people who are in training too; and `n_seen_test`, the test rows with any of them.
+          The last two are 0 unless the folds leak.
+        - `n_rows` and `n_people`: the numbers of all rows and people.
         - `n_never_tested`: rows that are in no test set; for pairs also `n_never_tested_genuine`
           and `n_never_tested_impostor`.
         - `text`: the table.
@@ -45,7 +48,7 @@ def describe_folds(cv: Any, X: Any, y: Any = None, groups: Any = None) -> Report
     Raises
     ------
     ValueError
-        If `groups` is absent, of the wrong shape or incomplete, or `cv` refuses the rows.
+        If `groups` is missing, has another shape or lacks an entry, or `cv` raises one.
 
     See Also
     --------
@@ -53,7 +56,7 @@ def describe_folds(cv: Any, X: Any, y: Any = None, groups: Any = None) -> Report
 
     Examples
     --------
-    Folds of pairs leak, folds of people do not, but have fewer pairs of different people:
+    Folds of pairs leak. Folds of people do not, but have fewer impostor pairs:
 
     >>> from sklearn.model_selection import KFold
     >>> from skface import make_pairs
@@ -61,21 +64,21 @@ def describe_folds(cv: Any, X: Any, y: Any = None, groups: Any = None) -> Report
     >>> pairs = make_pairs([i % 15 for i in range(60)], random_state=0)
     >>> rows = pairs.indices, pairs.target, pairs.identities
     >>> print(describe_folds(KFold(3), *rows))
-    fold  training: same  different  test: same  different  left out  test people  seen in training
+    fold  train: genuine  impostor  test: genuine  impostor  left out  test people  seen in training
     0                 67         53          23         37         0           15                15
     1                 55         65          35         25         0           15                15
     2                 58         62          32         28         0           15                15
-    180 pairs of 15 people. In no test set: 0 same, 0 different.
-    180 of 180 test rows show somebody who is in training too.
+    180 pairs of 15 people. In no test set: 0 genuine, 0 impostor.
+    180 of 180 test rows show a person who is in training too.
     >>> print(describe_folds(IdentityKFold(3), *rows))
-    fold  training: same  different  test: same  different  left out  test people  seen in training
+    fold  train: genuine  impostor  test: genuine  impostor  left out  test people  seen in training
     0                 60         38          30          8        44            5                 0
     1                 60         37          30          7        46            5                 0
     2                 60         40          30         10        40            5                 0
-    180 pairs of 15 people. In no test set: 0 same, 65 different.
-    No test row shows anybody who is in training too.
+    180 pairs of 15 people. In no test set: 0 genuine, 65 impostor.
+    No test row shows a person who is in training too.
 
-    The folds of Labeled Faces in the Wild come from its file, and are not to be made anew:
+    Labeled Faces in the Wild defines its own folds. Use these, to be comparable:
 
     >>> from sklearn.model_selection import PredefinedSplit
     >>> from skface import load_lfw_pairs
@@ -85,12 +88,12 @@ def describe_folds(cv: Any, X: Any, y: Any = None, groups: Any = None) -> Report
     """
     if groups is None:
         raise ValueError(
-            "groups=None: describe_folds counts people, so it needs the identities, (n,) of faces "
-            "or (n, 2) of pairs."
+            "groups=None: describe_folds counts people. Pass the identities, (n,) of faces or "
+            "(n, 2) of pairs."
         )
     names, people = encode_identities(groups)
     check_consistent_length(X, people)
-    kinds = {}
+    kinds: dict[str, np.ndarray] = {}
     if people.shape[1] == 2:
         same = people[:, 0] == people[:, 1]
         kinds = {"genuine": same, "impostor": ~same}
@@ -123,8 +126,10 @@ def describe_folds(cv: Any, X: Any, y: Any = None, groups: Any = None) -> Report
     return report
 
 
-def split_rows(cv: Any, X: Any, y: Any, groups: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Split rows by whatever scikit-learn takes as `cv`, whether or not it cares for groups.
+def split_rows(
+    cv: Any, X: Any, y: ArrayLike | None, groups: ArrayLike | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Split rows by any `cv` of scikit-learn, without its warning that groups are ignored.
 
     Parameters
     ----------
@@ -153,15 +158,16 @@ def _count(name: str, rows: np.ndarray, kinds: dict[str, np.ndarray]) -> dict[st
 
 
 def _describe(report: Report, *, is_pairs: bool) -> str:
-    """Lay out the report."""
+    """Write the report as text."""
     suffixes = ("_genuine", "_impostor") if is_pairs else ("",)
     columns = [f"n_{side}{suffix}" for side in ("train", "test") for suffix in suffixes]
     columns = ["fold", *columns, "n_left_out", "n_test_people", "n_seen_people"]
     headings = ["left out", "test people", "seen in training"]
     if is_pairs:
-        headings = ["training: same", "different", "test: same", "different", *headings]
+        headings = ["train: genuine", "impostor", "test: genuine", "impostor", *headings]
         never = (
-            f"{report.n_never_tested_genuine:,} same, {report.n_never_tested_impostor:,} different"
+            f"{report.n_never_tested_genuine:,} genuine, "
+            f"{report.n_never_tested_impostor:,} impostor"
         )
     else:
         headings = ["training", "test", *headings]
@@ -170,8 +176,8 @@ def _describe(report: Report, *, is_pairs: bool) -> str:
     rows += [[f"{fold[column]:,}" for column in columns] for fold in report.folds]
     n_seen = sum(fold["n_seen_test"] for fold in report.folds)
     n_tested = sum(fold["n_test"] for fold in report.folds)
-    leak = f"{n_seen:,} of {n_tested:,} test rows show somebody" if n_seen else "No test row shows"
-    leak += " who is in training too." if n_seen else " anybody who is in training too."
+    leak = f"{n_seen:,} of {n_tested:,} test rows show" if n_seen else "No test row shows"
+    leak += " a person who is in training too."
     return "\n".join(
         [
             table(rows),

@@ -1,4 +1,4 @@
-"""Who is in a row: identities as numbers, and who is linked to whom."""
+"""Identities as numbers, and the groups of people that pairs link."""
 
 from typing import Any
 
@@ -17,19 +17,19 @@ def encode_identities(identities: Any, name: str = "groups") -> tuple[np.ndarray
     identities : array-like of shape (n_rows,) or (n_rows, 2)
         The identity of each face, or the two identities of each pair.
     name : str, default="groups"
-        What to call them in an error message.
+        Name of the argument, for error messages.
 
     Returns
     -------
     labels : ndarray of shape (n_people,)
         The people, sorted.
     people : ndarray of shape (n_rows, 1) or (n_rows, 2)
-        For every row the numbers of its people.
+        The numbers of the people in each row.
 
     Raises
     ------
     ValueError
-        If they are of another shape, empty or incomplete, or cannot be ordered.
+        If the identities have another shape, are empty, lack an entry, or cannot be ordered.
     """
     identities = np.asarray(identities)
     if identities.ndim not in (1, 2) or (identities.ndim == 2 and identities.shape[1] != 2):
@@ -44,7 +44,7 @@ def encode_identities(identities: Any, name: str = "groups") -> tuple[np.ndarray
 
 
 def linked_groups(people: np.ndarray) -> np.ndarray:
-    """Find the groups of people whom the pairs link, directly or through others.
+    """Find the groups of people that pairs link, directly or through others.
 
     Parameters
     ----------

@@ -1,12 +1,13 @@
-"""People and photos that two sets share."""
+"""People and photos that a training set and a test set share."""
 
 import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_scalar
 
-from skface._report import Report
+from skface._utils.report import Report
 from skface._validation import name_some
 from skface.images import Rows, check_images, iter_batches
 from skface.model_selection._fingerprints import N_BITS, fingerprint, near_matches
@@ -19,16 +20,15 @@ def audit_leakage(
     train: Any,
     test: Any,
     *,
-    train_identities: Any = None,
-    test_identities: Any = None,
+    train_identities: ArrayLike | None = None,
+    test_identities: ArrayLike | None = None,
     max_distance: int = 32,
     image_shape: tuple[int, ...] | None = None,
 ) -> Report:
     """Count the people and the photos that a training set and a test set share.
 
-    Whoever was seen in training is easier to recognise in the test, and a photo that was seen in
-    training says nothing about new photos. Photos are compared by content, so that copies under
-    another name, re-encoded or resized, are found.
+    People and photos seen in training make a test too easy. Photos are compared by content, so
+    copies under another name, re-encoded or resized, are found.
 
     Parameters
     ----------
@@ -36,10 +36,11 @@ def audit_leakage(
         Any rows that :func:`skface.images.check_images` accepts; one may hold faces and the other
         pairs. Photos are compared if both are given.
     train_identities, test_identities : array-like of shape (n,) or (n, 2), default=None
-        Who is on the photos. People are compared if both are given. With no photos this may be any
-        list, as of the people whom a network was trained on.
+        The people on the photos. People are compared if both are given. Without photos any list of
+        people will do, such as the people that a network was trained on.
     max_distance : int, default=32
-        Photos are near-identical if at most so many of the 256 bits of their fingerprints differ.
+        Two photos are near-identical if at most this many of the 256 bits of their fingerprints
+        differ.
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of one image, needed for flattened rows only.
 
@@ -48,50 +49,52 @@ def audit_leakage(
     report : Report
         A :class:`sklearn.utils.Bunch` that prints as a summary:
 
-        - `people`: None, or a Bunch of `shared`, the sorted labels of those in both sets; `n_test`,
-          how many the test set has; and `train_rows` and `test_rows`, the rows that they are in.
-        - `photos`: None, or a Bunch of `n_identical`, how many distinct photos of the test set
-          have the very pixels of one in training; `n_near_identical`, how many others are
-          near-identical to one; `n_test`, the number of distinct test photos; `train_rows` and
-          `test_rows`, the rows that hold any of these; and `matches`, a list with one dict per
-          match of a distinct test photo with a distinct training photo: `train_row`, `test_row`
-          (the first that holds the photo), `distance` in bits, `identical`. It begins with the
-          closest, and :class:`pandas.DataFrame` takes it as it is.
+        - `people`: None if people were not compared, otherwise a Bunch: `shared`, the sorted labels
+          of the people in both sets; `n_test`, the number of people in the test set; `train_rows`
+          and `test_rows`, the rows with shared people.
+        - `photos`: None if photos were not compared, otherwise a Bunch: `n_identical`, the number
+          of distinct test photos whose pixels equal those of a training photo; `n_near_identical`,
+          the number of other test photos that are near-identical to one; `n_test`, the number of
+          distinct test photos; `train_rows` and `test_rows`, the rows with shared photos; and
+          `matches`, a list with one dict per match of a test photo with a training photo, closest
+          first: `train_row` and `test_row` (the first row with the photo), `distance` in bits, and
+          `identical`. :class:`pandas.DataFrame` takes this list.
         - `text`: the summary.
 
     Raises
     ------
     ValueError
-        If there is nothing to compare; identities do not fit the rows, or are names here and
-        numbers there; or files cannot be decoded (all of them are named).
+        If there is nothing to compare; if identities do not fit the rows, or are strings in one set
+        and numbers in the other; or if files cannot be decoded (all of them are listed).
     FileNotFoundError
-        If image files are missing (all of them are named).
+        If image files are missing (all of them are listed).
 
     See Also
     --------
-    describe_folds : Counts people that the folds of a splitter share.
+    describe_folds : Counts the people that training and test of each fold share.
 
     Notes
     -----
-    The fingerprint of a photo is the signs of its 16 x 16 lowest spatial frequencies in grey [1]_.
-    Light, contrast, size and JPEG quality hardly change it.
+    The fingerprint of a photo holds the signs of its 16 x 16 lowest spatial frequencies in gray
+    [1]_. Light, contrast, size and JPEG quality hardly change it.
 
-    *What is found.* 1,500 photos of Labeled Faces in the Wild were saved again at JPEG quality 30,
-    shrunk from 250 to 64 pixels, shrunk to 100 and saved at quality 60, enlarged, turned grey, or
-    made half as bright: no fingerprint changed by more than 9 bits.
+    *Found.* 1,500 photos of Labeled Faces in the Wild (LFW) were saved again at JPEG quality 30,
+    shrunk from 250 to 64 pixels, shrunk to 100 pixels and saved at quality 60, enlarged, turned
+    gray, or made half as bright. No fingerprint changed by more than 9 bits.
 
-    *What is not found.* Cutting 1 % off each side changes 15 bits on average and is found; cutting
-    2 % off changes 37, and is found in 3 of 10 photos. Larger crops are not, and so neither is an
-    aligned face beside the photo that it was cut from, nor a mirrored or rotated photo.
+    *Not found.* Cutting 1 % off each side changes 15 bits on average and is found. Cutting 2 % off
+    changes 37 bits and is found for 3 of 10 photos. Larger crops are not found. So an aligned face
+    does not match the photo that it was cut from, nor does a mirrored or rotated photo match the
+    original.
 
-    *False alarms.* Aligned faces are alike. Among the 44 million pairs of 9,426 photos of LFW, a
-    difference hash of the usual 64 bits that finds the above raises hundreds of alarms. 32 of 256
-    bits raise 12, all of them true: LFW has photos twice, one of them under two names, in training
-    and test of View 1. Up to 44 bits no other photos of two people match. Photos of one sitting,
-    same pose and same wall, can: in the AT&T faces, 16 of 1,800 pairs of one person. Blank images
-    all match. Look at the matches before you drop any.
+    *False alarms.* The 44 million pairs of 9,426 photos of LFW have 12 matches at 32 bits, all of
+    them true: LFW holds some photos twice, one of them under two names and in both training and
+    test of View 1. Up to 44 bits no other photos of two people match. (A difference hash of 64 bits
+    that finds the changes above has hundreds of false alarms there.) Photos of one session can
+    match: in the AT&T faces 16 of 1,800 genuine pairs do. Blank images all match. Look at the
+    matches before you drop any.
 
-    Memory is a batch of photos at a time, and 32 bytes for each.
+    Memory: a batch of decoded photos, and 32 bytes per distinct photo.
 
     References
     ----------
@@ -117,11 +120,9 @@ def audit_leakage(
     (15, 0)
     """
     check_scalar(max_distance, "max_distance", (int, np.integer), min_val=0, max_val=N_BITS)
-    has_photos = train is not None and test is not None
-    has_people = train_identities is not None and test_identities is not None
-    if not (has_photos or has_people):
+    if (train is None or test is None) and (train_identities is None or test_identities is None):
         raise ValueError(
-            "There is nothing to compare: pass train and test, or train_identities and "
+            "There is nothing to compare. Pass train and test, train_identities and "
             "test_identities, or all four."
         )
     train_rows, test_rows = (
@@ -129,20 +130,22 @@ def audit_leakage(
     )
     report = Report(people=None, photos=None)
     texts = []
-    if has_people:
+    if train_identities is not None and test_identities is not None:
         known = _check_people(train_identities, train_rows, "train")
         people = _check_people(test_identities, test_rows, "test")
         report.people = _compare_people(known, people)
-        texts.append(_describe_people(report.people, len(test_identities)))
-    if has_photos:
-        report.photos = _compare_photos(_look_at(train_rows), _look_at(test_rows), max_distance)
+        texts.append(_describe_people(report.people, len(people[1])))
+    if train_rows is not None and test_rows is not None:
+        report.photos = _compare_photos(
+            _fingerprint_rows(train_rows), _fingerprint_rows(test_rows), max_distance
+        )
         texts.append(_describe_photos(report.photos, test_rows.n_rows))
     report.text = "\n".join(texts)
     return report
 
 
 def _check_people(identities: Any, rows: Rows | None, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the people, and for every row which of them are in it."""
+    """Return the people, and the numbers of the people in each row."""
     labels, people = encode_identities(identities, f"{name}_identities")
     if rows is not None and len(people) != rows.n_rows:
         raise ValueError(f"{name}_identities has {len(people)} rows, but {name} has {rows.n_rows}.")
@@ -157,8 +160,8 @@ def _compare_people(
     if is_text[0] != is_text[1]:
         kinds = ["strings" if text else "numbers" for text in is_text]
         raise ValueError(
-            f"train_identities holds {kinds[0]} and test_identities {kinds[1]}, so nobody can be "
-            "in both. Name people alike."
+            f"train_identities holds {kinds[0]} and test_identities {kinds[1]}, so they share "
+            "nobody. Use the same kind of label in both."
         )
     shared = np.intersect1d(train[0], test[0])
     train_rows, test_rows = (
@@ -169,7 +172,7 @@ def _compare_people(
 
 
 class _Photos(NamedTuple):
-    """The distinct photos of rows, faces that were not found left out."""
+    """The distinct photos of rows, without faces that were not found."""
 
     fingerprints: np.ndarray  # (n_photos, 32)
     digests: list[bytes]  # equal where the pixels are
@@ -181,18 +184,19 @@ class _Photos(NamedTuple):
         return np.flatnonzero(np.isin(self.of_row, photos).any(axis=1))
 
 
-def _look_at(rows: Rows) -> _Photos:
-    """Decode each distinct photo once, and keep what tells it from others."""
+def _fingerprint_rows(rows: Rows) -> _Photos:
+    """Decode each distinct photo once, and compute its fingerprint and the digest of its pixels."""
     first, place = rows.distinct
     found = rows.images.found(first)
     number = np.where(found, np.cumsum(found) - 1, -1)
-    fingerprints, digests = np.empty((found.sum(), N_BITS // 8), dtype=np.uint8), []
+    fingerprints = np.empty((found.sum(), N_BITS // 8), dtype=np.uint8)
+    digests: list[bytes] = []
     for _, photos in iter_batches(rows.images, first[found], _BATCH_SIZE):
         for photo in photos:
             fingerprints[len(digests)] = fingerprint(photo)
             key = f"{photo.shape} {photo.dtype}".encode()
             pixels = np.ascontiguousarray(photo)
-            digests.append(hashlib.blake2b(pixels, digest_size=16, key=key).digest())
+            digests.append(hashlib.blake2b(pixels.data, digest_size=16, key=key).digest())
     return _Photos(
         fingerprints,
         digests,
@@ -226,7 +230,7 @@ def _compare_photos(train: _Photos, test: _Photos, max_distance: int) -> Bunch:
 
 
 def _describe_people(people: Bunch, n_rows: int) -> str:
-    """Summarise what :func:`_compare_people` found."""
+    """Summarize what :func:`_compare_people` found."""
     text = f"shared people: {len(people.shared):,} of {people.n_test:,} in test"
     if len(people.shared):
         text += f", in {len(people.test_rows):,} of {n_rows:,} test rows"
@@ -235,7 +239,7 @@ def _describe_people(people: Bunch, n_rows: int) -> str:
 
 
 def _describe_photos(photos: Bunch, n_rows: int) -> str:
-    """Summarise what :func:`_compare_photos` found."""
+    """Summarize what :func:`_compare_photos` found."""
     n_shared = photos.n_identical + photos.n_near_identical
     text = f"shared photos: {n_shared:,} of {photos.n_test:,} in test"
     if n_shared:

@@ -1,4 +1,4 @@
-"""Splitters over people: rows follow the people that are in them."""
+"""Splitters that put people, not rows, into training or test."""
 
 import warnings
 from abc import abstractmethod
@@ -6,39 +6,38 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator, GroupShuffleSplit
 from sklearn.utils import check_consistent_length, check_random_state, check_scalar, indexable
 
+from skface.model_selection._class_balance import ClassCounts
 from skface.model_selection._identities import encode_identities, linked_groups
 
-# A fold that is this many times the average one is worth a warning.
+# Largest size of a fold, relative to the mean, without a warning.
 _UNEVEN = 1.5
-# Mostly the third pass over the people finds nobody to move.
-_MAX_PASSES = 10
-# Classes are even enough if their counts differ by a few in a thousand.
-_EVEN_ENOUGH = 1e-5
 
 
 class _IdentitySplitter(BaseCrossValidator):
-    """Base of the splitters: a subclass says which people are for training and which for test."""
+    """Base of the splitters: a subclass chooses the people for training and for test."""
 
-    # scikit-learn's documented way to change a default request; its splitters default to unused.
+    # the documented way to change the default request for metadata routing
     __metadata_request__split = {"groups": True}  # noqa: RUF012
 
     def split(
-        self, X: Any, y: Any = None, groups: Any = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Generate the row numbers of training and test set, split by split.
+        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Generate the row numbers of the training and the test set of each split.
 
         Parameters
         ----------
         X : array-like of shape (n_rows, ...)
             Faces or pairs; only their number matters.
         y : array-like of shape (n_rows,), default=None
-            For pairs, same or different. If it holds two classes then so must every training and
-            test set. For faces only StratifiedIdentityKFold looks at it.
+            Labels. If pairs have two classes, every training and test set must hold both. For faces
+            only :class:`StratifiedIdentityKFold` uses it.
         groups : array-like of shape (n_rows,) or (n_rows, 2)
             The identity of each face, or the two identities of each pair, as numbers or strings.
+            Required.
 
         Yields
         ------
@@ -50,33 +49,33 @@ class _IdentitySplitter(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If `groups` is absent, of the wrong shape or incomplete; if there are too few people;
-            or if a training or test set would be empty or lack a class.
+            If `groups` is missing, has another shape or lacks an entry; if there are too few
+            people; or if a training or test set would be empty or lack a class.
         """
         if groups is None:
             name = type(self).__name__
             raise ValueError(
                 f"groups=None: {name} needs the identities, (n,) of faces or (n, 2) of pairs. Pass "
-                "them as groups= to split, cross_validate or GridSearchCV.fit. Whatever does not "
-                "pass them on, as CalibratedClassifierCV without metadata routing, takes "
-                f"cv=list({name}(...).split(X, y, groups))."
+                "them as groups= to split, cross_validate or GridSearchCV.fit. For an estimator "
+                "that passes no groups on, such as CalibratedClassifierCV without metadata "
+                f"routing, use cv=list({name}(...).split(X, y, groups))."
             )
         X, y = indexable(X, y)
         people = encode_identities(groups)[1]
         check_consistent_length(X, people)
         labels = None if y is None else np.asarray(y).ravel()
-        splits = []
+        splits: list[tuple[np.ndarray, np.ndarray]] = []
         for trained, tested in self._split_people(people, labels):
             train = np.flatnonzero(trained[people].all(axis=1))
             test = np.flatnonzero(tested[people].all(axis=1))
             for side, rows in (("training", train), ("test", test)):
-                lack = _what_lacks(rows, people, labels)
+                lack = _missing_from(rows, people, labels)
                 if lack:
                     raise ValueError(
                         f"The {side} set of fold {len(splits)} is without {lack}: it holds "
                         f"{len(rows)} of {len(people)} rows, and "
                         f"{len(people) - len(train) - len(test)} pairs straddle the fold and are "
-                        f"left out. {self._way_out(people, labels)}"
+                        f"left out. {self._advice(people, labels)}"
                     )
             splits.append((train, test))
         yield from splits
@@ -103,21 +102,27 @@ class _IdentitySplitter(BaseCrossValidator):
         """Yield which people are for training and which for test, as masks (n_people,)."""
 
     @abstractmethod
-    def _way_out(self, people: np.ndarray, labels: np.ndarray | None) -> str:
-        """Say what to do about a training or test set that is empty or lacks a class."""
+    def _advice(self, people: np.ndarray, labels: np.ndarray | None) -> str:
+        """Word the advice for a training or test set that is empty or lacks a class."""
 
 
 class _IdentityFolds(_IdentitySplitter):
-    """Base of the splitters with K folds: everybody is tested once."""
+    """Base of the K-fold splitters: each person is in one test fold."""
 
     def __init__(
-        self, n_splits: int = 5, *, shuffle: bool = False, random_state: Any = None
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = False,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.random_state = random_state
 
-    def _split_people(self, people, labels):
+    def _split_people(
+        self, people: np.ndarray, labels: np.ndarray | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         check_scalar(self.n_splits, "n_splits", (int, np.integer), min_val=2)
         n_people = people.max() + 1
         if self.n_splits > n_people:
@@ -130,12 +135,12 @@ class _IdentityFolds(_IdentitySplitter):
             yield ~tested, tested
 
     def _assign_folds(self, people: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        """Deal people to folds; return the fold of each."""
+        """Assign people to folds; return the fold of each."""
         return self._deal(people)
 
     def _deal(self, units: np.ndarray) -> np.ndarray:
-        """Deal the units in the rows to folds, the heaviest first, each to the lightest fold."""
-        # A pair within one unit weighs once, a pair of two units once for each of them.
+        """Assign the units in the rows to folds, the heaviest first, each to the lightest fold."""
+        # a pair within one unit counts once, a pair of two units once for each
         counted = np.ones(units.shape, dtype=bool)
         counted[:, 1:] = units[:, 1:] != units[:, :1]
         weight = np.bincount(units[counted], minlength=units.max() + 1)
@@ -150,15 +155,15 @@ class _IdentityFolds(_IdentitySplitter):
             load[lightest] += weight[unit]
         return fold_of_unit
 
-    def _way_out(self, people, labels):
+    def _advice(self, people: np.ndarray, labels: np.ndarray | None) -> str:
         linked = linked_groups(people)
         if linked.max() + 1 >= self.n_splits:
             fold = self._deal(linked[people])[linked][people[:, 0]]
             sides = [side for i in range(self.n_splits) for side in (fold != i, fold == i)]
-            if not any(_what_lacks(np.flatnonzero(side), people, labels) for side in sides):
+            if not any(_missing_from(np.flatnonzero(side), people, labels) for side in sides):
                 return (
                     f"Use IdentityGroupKFold(n_splits={self.n_splits}), which keeps linked people "
-                    "together: with these pairs no fold of it lacks anything."
+                    "together: with these pairs, all its training and test sets hold both classes."
                 )
         return (
             "Use fewer splits, more pairs, StratifiedIdentityKFold, another random_state with "
@@ -167,20 +172,20 @@ class _IdentityFolds(_IdentitySplitter):
 
 
 class IdentityKFold(_IdentityFolds):
-    """K folds of people: whoever is in a test row is in no training row.
+    """K folds of people: no person is in both a test row and a training row.
 
-    `groups` says who is on the photos. For faces it is one identity per row, and the folds are
-    those of scikit-learn's ``GroupKFold``: people balanced by their number of photos. For pairs it
-    is two identities per row, which ``GroupKFold`` cannot express:
+    `groups` holds the identities. Faces have one identity per row. The folds are then those of
+    scikit-learn's ``GroupKFold``, balanced by the number of photos. Pairs have two identities per
+    row, which ``GroupKFold`` does not support:
 
-    * the test rows of a fold are the pairs with both people in the fold,
-    * its training rows are the pairs with neither person in the fold,
-    * a pair that straddles (one person in, one out) is in neither, for that fold.
+    * The test rows of a fold are the pairs with both people in the fold.
+    * The training rows are the pairs with neither person in the fold.
+    * A pair with one person in the fold and one outside straddles the fold. It is in neither set.
 
-    People are dealt to folds one by one, the heaviest (in most rows) first and each to the lightest
-    fold so far. Straddling pairs are lost, and all of them are pairs of different people: of
-    those, about one in `n_splits` is ever tested. That is no loss if people were paired freely,
-    for then there are plenty. If they were paired sparsely, as in Labeled Faces in the Wild, use
+    People are assigned to folds one by one, those in most rows first, each to the fold with the
+    fewest rows so far. Only impostor pairs can straddle. About one impostor pair in `n_splits` is
+    in a test set. This matters little if everybody is paired with everybody, for then impostor
+    pairs abound. If people are paired sparsely, as in Labeled Faces in the Wild, use
     :class:`IdentityGroupKFold`.
 
     Parameters
@@ -188,20 +193,20 @@ class IdentityKFold(_IdentityFolds):
     n_splits : int, default=5
         Number of folds, at least 2.
     shuffle : bool, default=False
-        Deal people of equal weight in random order instead of the order of their labels.
+        Assign people with equally many rows in random order instead of the order of their labels.
     random_state : int, RandomState instance or None, default=None
         Used only with ``shuffle=True``; an int gives the same folds on each call.
 
     See Also
     --------
-    IdentityGroupKFold : Loses no pair, if people are paired sparsely.
-    StratifiedIdentityKFold : Keeps the ratio of same to different pairs alike over folds.
-    describe_folds : Counts what is in the folds, and what is lost.
+    IdentityGroupKFold : Leaves out no pair, if people are paired sparsely.
+    StratifiedIdentityKFold : Keeps the ratio of genuine to impostor pairs similar over folds.
+    describe_folds : Counts the rows in each fold and the rows left out.
     sklearn.model_selection.GroupKFold : The same for rows with one group each.
 
     Notes
     -----
-    Under metadata routing `groups` is requested by default, as by scikit-learn's group splitters.
+    With metadata routing `groups` is requested by default, as by scikit-learn's group splitters.
 
     Examples
     --------
@@ -216,38 +221,38 @@ class IdentityKFold(_IdentityFolds):
 
 
 class IdentityGroupKFold(_IdentityFolds):
-    """K folds of people that keeps linked people together, so that no pair is ever lost.
+    """K folds of people that keep linked people together, so that no pair is left out.
 
-    The pairs link people into groups: the connected components of the graph whose edges are the
-    pairs. Whole groups are dealt to folds, the heaviest (with most pairs) first and each to the
-    lightest fold so far. Nothing straddles: every pair is tested once, and is in training
-    otherwise. This wants a sparse graph, in which no group is large. If everybody is paired with
-    anybody, there is one group and nothing to deal; use :class:`IdentityKFold`.
+    Pairs link people into groups: the connected components of the graph whose edges are the pairs.
+    Whole groups are assigned to folds, those with most pairs first, each to the fold with the
+    fewest pairs so far. No pair straddles a fold: each is in one test set, and in training for the
+    other folds. This needs a sparse graph without large groups. If everybody is paired with
+    everybody, there is only one group; use :class:`IdentityKFold`.
 
-    For faces, a group is a person, and the folds are those of :class:`IdentityKFold`.
+    For faces a group is a person, and the folds are those of :class:`IdentityKFold`.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 2.
     shuffle : bool, default=False
-        Deal groups of equal weight in random order instead of the order of their labels.
+        Assign groups with equally many rows in random order instead of the order of their labels.
     random_state : int, RandomState instance or None, default=None
         Used only with ``shuffle=True``; an int gives the same folds on each call.
 
     Warns
     -----
     UserWarning
-        From `split`, if one group holds so many rows that the folds must be uneven.
+        From `split`, if one group holds so many rows that the folds are uneven.
 
     See Also
     --------
-    IdentityKFold : Deals people one by one, if one group is too large.
-    describe_folds : Counts what is in the folds.
+    IdentityKFold : Assigns people one by one, if one group is too large.
+    describe_folds : Counts the rows in each fold.
 
     Notes
     -----
-    Under metadata routing `groups` is requested by default, as by scikit-learn's group splitters.
+    With metadata routing `groups` is requested by default, as by scikit-learn's group splitters.
 
     Examples
     --------
@@ -260,7 +265,7 @@ class IdentityGroupKFold(_IdentityFolds):
     [0 1] [2 3]
     """
 
-    def _assign_folds(self, people, labels):
+    def _assign_folds(self, people: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         linked = linked_groups(people)
         n_groups, n_rows = linked.max() + 1, len(people)
         n_largest = np.bincount(linked[people[:, 0]]).max()
@@ -268,57 +273,57 @@ class IdentityGroupKFold(_IdentityFolds):
         if self.n_splits > n_groups:
             raise ValueError(
                 f"n_splits={self.n_splits} folds are more than the {n_groups} groups of linked "
-                f"people; {largest}. Use IdentityKFold, which deals people one by one and leaves "
+                f"people; {largest}. Use IdentityKFold, which assigns people one by one and leaves "
                 "out the pairs that straddle a fold."
             )
         if n_largest * self.n_splits > _UNEVEN * n_rows:
             warnings.warn(
                 f"The {self.n_splits} folds are uneven: {largest}, and an even fold holds "
-                f"{1 / self.n_splits:.0%}. IdentityKFold deals people one by one, and leaves out "
+                f"{1 / self.n_splits:.0%}. IdentityKFold assigns people one by one, and leaves out "
                 "the pairs that straddle a fold.",
                 UserWarning,
-                stacklevel=4,  # whoever asks `split` for the first fold
+                stacklevel=4,  # the caller that iterates over `split`
             )
         return self._deal(linked[people])[linked]
 
-    def _way_out(self, people, labels):
+    def _advice(self, people: np.ndarray, labels: np.ndarray | None) -> str:
         return (
             "Use fewer splits, another random_state with shuffle=True, or IdentityKFold, which "
-            "deals people one by one."
+            "assigns people one by one."
         )
 
 
 class StratifiedIdentityKFold(_IdentityFolds):
-    """K folds of people in which the classes are mixed alike.
+    """K folds of people with similar class ratios.
 
-    It starts from the folds of :class:`IdentityKFold`. Then people move to another fold, or two
-    swap, for as long as that makes the test rows of each class more even over folds. With pairs,
-    `y` is same or different; with faces, any label (a person's rows may have several). The label
-    need not be what a classifier learns: give ``split`` another one, and use the list of splits as
-    `cv`.
+    It starts from the folds of :class:`IdentityKFold`. Then single people move to another fold, or
+    two people swap folds, while that makes the number of test rows of each class more similar over
+    folds. For pairs the classes of `y` are genuine and impostor; for faces `y` may be any label,
+    and the rows of a person may have several. To stratify by another label than the target, pass
+    that label to ``split`` and use the list of splits as `cv`.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 2.
     shuffle : bool, default=False
-        Deal people of equal weight in random order instead of the order of their labels.
+        Assign people with equally many rows in random order instead of the order of their labels.
     random_state : int, RandomState instance or None, default=None
         Used only with ``shuffle=True``; an int gives the same folds on each call.
 
     See Also
     --------
-    IdentityKFold : Balances the number of rows, whatever their class.
-    describe_folds : Counts what is in the folds, and what is lost.
+    IdentityKFold : Balances the number of rows and ignores classes.
+    describe_folds : Counts the rows in each fold and the rows left out.
     sklearn.model_selection.StratifiedGroupKFold : The same for rows with one group each.
 
     Notes
     -----
-    Perfectly equal folds may not exist (somebody with half of all photos makes one fold larger),
-    and what is found need not be the most equal there are. Time grows with the square of the
-    number of people: 2,000 take a few seconds at most.
+    Equal folds may not exist: a person with half of all photos makes one fold larger. The search is
+    local, so it may miss the most equal folds. Its time grows with the square of the number of
+    people; 2,000 people take a few seconds at most.
 
-    Under metadata routing `groups` is requested by default, as by scikit-learn's group splitters.
+    With metadata routing `groups` is requested by default, as by scikit-learn's group splitters.
 
     Examples
     --------
@@ -327,29 +332,29 @@ class StratifiedIdentityKFold(_IdentityFolds):
     >>> pairs = make_pairs([i % 20 for i in range(100)], n_impostor=800, random_state=0)
     >>> cv = StratifiedIdentityKFold(4)
     >>> for train, test in cv.split(pairs.indices, pairs.target, pairs.identities):
-    ...     print(f"{len(test)} pairs, {pairs.target[test].mean():.0%} same")
-    98 pairs, 51% same
-    97 pairs, 52% same
-    98 pairs, 51% same
-    98 pairs, 51% same
+    ...     print(f"{len(test)} pairs, {pairs.target[test].mean():.0%} genuine")
+    98 pairs, 51% genuine
+    97 pairs, 52% genuine
+    98 pairs, 51% genuine
+    98 pairs, 51% genuine
     """
 
-    def _assign_folds(self, people, labels):
+    def _assign_folds(self, people: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         if labels is None:
             raise ValueError(
-                "y=None: StratifiedIdentityKFold needs the label of each row. IdentityKFold does "
-                "without."
+                "y=None: StratifiedIdentityKFold needs the label of each row. Pass y, or use "
+                "IdentityKFold."
             )
         fold_of_person = self._deal(people)
-        _ClassCounts(people, labels, fold_of_person, self.n_splits).even_out()
+        ClassCounts(people, labels, fold_of_person, self.n_splits).even_out()
         return fold_of_person
 
 
 class IdentityShuffleSplit(_IdentitySplitter):
-    """Random splits of people into training and test: whoever is in test is not in training.
+    """Random splits of people into training and test; no person is in both.
 
-    Each split draws test people and training people anew. The test rows are the faces, or the pairs
-    with both faces, of test people; the training rows, those of training people. A pair of a test
+    Each split draws new test people and training people. The test rows are the faces of test
+    people, or the pairs with both people among them; the training rows likewise. A pair of a test
     person and a training person is in neither.
 
     Parameters
@@ -357,23 +362,23 @@ class IdentityShuffleSplit(_IdentitySplitter):
     n_splits : int, default=5
         Number of splits.
     test_size : float or int, default=None
-        Share or number of people to test on. None is what `train_size` leaves, or 0.2.
+        Share or number of test people. None takes the complement of `train_size`, or 0.2.
     train_size : float or int, default=None
-        Share or number of people to train on. None is what `test_size` leaves.
+        Share or number of training people. None takes the complement of `test_size`.
     random_state : int, RandomState instance or None, default=None
         Draws the people; an int gives the same splits on each call.
 
     See Also
     --------
-    IdentityKFold : Tests everybody once.
+    IdentityKFold : Puts each person into one test set.
     sklearn.model_selection.GroupShuffleSplit : The same for rows with one group each.
 
     Notes
     -----
-    Sizes are of people. Of pairs of different people a smaller share remains: with a fifth of the
-    people in test, about one such pair in 25 is a test row.
+    Sizes count people. The share of impostor pairs is smaller: with a fifth of the people in test,
+    about one impostor pair in 25 is a test row.
 
-    Under metadata routing `groups` is requested by default, as by scikit-learn's group splitters.
+    With metadata routing `groups` is requested by default, as by scikit-learn's group splitters.
 
     Examples
     --------
@@ -393,14 +398,16 @@ class IdentityShuffleSplit(_IdentitySplitter):
         *,
         test_size: float | int | None = None,
         train_size: float | int | None = None,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_splits = n_splits
         self.test_size = test_size
         self.train_size = train_size
         self.random_state = random_state
 
-    def _split_people(self, people, labels):
+    def _split_people(
+        self, people: np.ndarray, labels: np.ndarray | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         everybody = np.arange(people.max() + 1)
         draw = GroupShuffleSplit(
             self.n_splits,
@@ -411,122 +418,17 @@ class IdentityShuffleSplit(_IdentitySplitter):
         for train, test in draw.split(everybody, groups=everybody):
             yield np.isin(everybody, train), np.isin(everybody, test)
 
-    def _way_out(self, people, labels):
+    def _advice(self, people: np.ndarray, labels: np.ndarray | None) -> str:
         return "Use a larger test_size, another random_state, or IdentityGroupKFold."
 
 
-def _what_lacks(rows: np.ndarray, people: np.ndarray, labels: np.ndarray | None) -> str:
-    """Say what a training or test set lacks: any row or, for pairs of two classes, a class."""
+def _missing_from(rows: np.ndarray, people: np.ndarray, labels: np.ndarray | None) -> str:
+    """Return what a training or test set lacks: any row or, for pairs of two classes, a class."""
     if len(rows) == 0:
         return "any row"
-    classes = [] if labels is None or people.shape[1] == 1 else np.unique(labels).tolist()
+    if labels is None or people.shape[1] == 1:
+        return ""
+    classes = np.unique(labels).tolist()
     if len(classes) != 2:
         return ""
     return ", ".join(f"class {label!r}" for label in classes if not np.any(labels[rows] == label))
-
-
-class _ClassCounts:
-    """Test rows per fold and class, kept up to date while people change folds.
-
-    Parameters
-    ----------
-    people : ndarray of shape (n_rows, 1) or (n_rows, 2)
-        The people in each row.
-    labels : ndarray of shape (n_rows,)
-        The class of each row.
-    fold_of_person : ndarray of shape (n_people,)
-        The fold of each person; changed in place.
-    n_folds : int
-        Number of folds.
-    """
-
-    def __init__(
-        self, people: np.ndarray, labels: np.ndarray, fold_of_person: np.ndarray, n_folds: int
-    ) -> None:
-        self._fold = fold_of_person
-        classes, codes = np.unique(labels, return_inverse=True)
-        left, right = people[:, 0], people[:, -1]
-        alone = left == right
-        # from each person to the others that rows link them to
-        a, b, code = left[~alone], right[~alone], codes[~alone]
-        source, other, code = np.r_[a, b], np.r_[b, a], np.r_[code, code]
-        order = np.argsort(source, kind="stable")
-        self._other, self._code = other[order], code[order]
-        self._start = np.searchsorted(source[order], np.arange(len(self._fold) + 1))
-        # rows that a person would complete in each fold, (n_people, n_folds, n_classes)
-        self._rows = np.zeros((len(self._fold), n_folds, len(classes)))
-        np.add.at(self._rows, (left[alone], slice(None), codes[alone]), 1)
-        np.add.at(self._rows, (source, self._fold[other], code), 1)
-        self._counts = np.zeros((n_folds, len(classes)))
-        whole = self._fold[left] == self._fold[right]
-        np.add.at(self._counts, (self._fold[left[whole]], codes[whole]), 1)
-
-    def even_out(self) -> None:
-        """Let people move or swap folds for as long as that makes the classes more even."""
-        for _ in range(_MAX_PASSES):
-            changed = [
-                self._move(person) or self._swap(person) for person in range(len(self._fold))
-            ]
-            if not any(changed):
-                break
-
-    def _move(self, person: int) -> bool:
-        """Move a person to the best fold; tell whether it is another one."""
-        now, rows = self._fold[person], self._rows[person]
-        folds = np.arange(len(self._counts))
-        choices = np.tile(self._counts, (len(folds), 1, 1))
-        choices[:, now] -= rows[now]
-        choices[folds, folds] += rows
-        best = self._best(choices)
-        if best is None:
-            return False
-        self._put(person, best)
-        return True
-
-    def _swap(self, person: int) -> bool:
-        """Let a person swap folds with the best partner; tell whether there is one."""
-        now, rows = self._fold[person], self._rows[person]
-        partners = np.flatnonzero(self._fold != now)
-        theirs = self._fold[partners]
-        # a row of the two is in neither fold, before as after
-        links = slice(self._start[person], self._start[person + 1])
-        shared = np.zeros((len(self._fold), self._counts.shape[1]))
-        np.add.at(shared, (self._other[links], self._code[links]), 1)
-        each = np.arange(len(partners))
-        choices = np.tile(self._counts, (len(partners), 1, 1))
-        choices[:, now] += self._rows[partners, now] - rows[now] - shared[partners]
-        choices[each, theirs] += rows[theirs] - self._rows[partners, theirs] - shared[partners]
-        best = self._best(choices)
-        if best is None:
-            return False
-        self._put(person, theirs[best])
-        self._put(partners[best], now)
-        return True
-
-    def _best(self, choices: np.ndarray) -> int | None:
-        """Return the most even choice of counts, None if what there is is no less even."""
-        least = _unevenness(self._counts) - 1e-12
-        if least < _EVEN_ENOUGH:
-            return None
-        unevenness = _unevenness(choices)
-        best = int(unevenness.argmin())
-        return best if unevenness[best] < least else None
-
-    def _put(self, person: int, fold: int) -> None:
-        """Move a person, and count anew what that changes."""
-        now, rows = self._fold[person], self._rows[person]
-        self._counts[now] -= rows[now]
-        self._counts[fold] += rows[fold]
-        links = slice(self._start[person], self._start[person + 1])
-        np.add.at(self._rows, (self._other[links], now, self._code[links]), -1)
-        np.add.at(self._rows, (self._other[links], fold, self._code[links]), 1)
-        self._fold[person] = fold
-
-
-def _unevenness(counts: np.ndarray) -> np.ndarray:
-    """Sum over classes the variance of (..., n_folds, n_classes) counts over folds.
-
-    It is relative to the mean, or the most even folds would be those that lose every pair.
-    """
-    mean = np.maximum(counts.mean(axis=-2), 1 / counts.shape[-2])
-    return (counts.var(axis=-2) / mean**2).sum(axis=-1)

@@ -1,9 +1,11 @@
-"""Embeddings projected to the plane, one mark per face."""
+"""Scatter plot of embeddings, projected to the plane."""
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
@@ -14,8 +16,11 @@ from skface.images import ImageSequence, check_images
 from skface.plotting._photos import thumbnail
 from skface.plotting._style import axes_and_figure, count, import_pyplot, shorten
 
-_MARKERS = "osD^vPX*<>"  # a shape for each person who is named
-_COLORS = (  # of Okabe and Ito
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MARKERS = "osD^vPX*<>"  # one for each named person
+_COLORS = (  # by Okabe and Ito
     "#00436B",
     "#E69F00",
     "#009E73",
@@ -25,16 +30,16 @@ _COLORS = (  # of Okabe and Ito
     "#F0E442",
     "#999999",
 )
-_PHOTO = 0.12  # side of a thumbnail, as a share of the wider extent of the map
-_SIDE = 96  # pixels that a stored thumbnail has at most
+_PHOTO = 0.12  # side of a thumbnail, relative to the larger extent of the map
+_SIDE = 96  # largest side of a stored thumbnail in pixels
 
 
 class EmbeddingMapDisplay:
-    """Map of embeddings: faces that the network finds alike lie close to each other.
+    """Scatter plot of embeddings, projected to two dimensions.
 
-    Up to ten people, those with the most faces, are told apart by shape and colour and named; the
-    faces of others are grey dots. A projection to two dimensions loses most of what a network
-    knows, so people who overlap here need not do so for the verifier.
+    Up to ten people, those with the most faces, have a shape, a color and a legend entry. The faces
+    of other people are gray dots. A projection to two dimensions loses most of the information, so
+    people who overlap here need not overlap for the verifier.
 
     Use :meth:`from_estimator` or :meth:`from_embeddings` to create one. All parameters are stored
     as attributes.
@@ -42,26 +47,27 @@ class EmbeddingMapDisplay:
     Parameters
     ----------
     positions : ndarray of shape (n_faces, 2)
-        Where the faces lie.
+        Coordinates of the faces.
     people : ndarray of shape (n_faces,)
-        Who they are.
+        The person of each face.
     axis_names : tuple (str, str), default=("", "")
-        What the two coordinates are.
+        Names of the two coordinates.
     thumbnails : list of ndarray of shape (H, W, 3), default=()
         Photos to show.
     thumbnail_faces : ndarray of shape (n_thumbnails,), default=()
-        Whose they are, as places in `positions`. A photo's lower left corner is its place.
+        The face of each photo, as an index into `positions`. The lower left corner of a photo lies
+        at its position.
     n_failures : int, default=0
-        Faces without an embedding, which have no position.
+        Number of faces without an embedding.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes with the map.
     figure_ : matplotlib Figure
-        The figure of the axes.
+        The figure with the axes.
     lines_ : list of matplotlib Line2D
-        The marks: of other people if there are any, then of each named person.
+        The markers: those of other people if there are any, then those of each named person.
     images_ : list of matplotlib AxesImage
         The thumbnails.
 
@@ -70,8 +76,8 @@ class EmbeddingMapDisplay:
     >>> import numpy as np
     >>> from skface.plotting import EmbeddingMapDisplay
     >>> people = np.repeat(["ann", "bob", "cy"], 20)
-    >>> centres = np.repeat(np.eye(3, 8), 20, axis=0)
-    >>> embeddings = centres + np.random.default_rng(0).normal(0, 0.2, centres.shape)
+    >>> centers = np.repeat(np.eye(3, 8), 20, axis=0)
+    >>> embeddings = centers + np.random.default_rng(0).normal(0, 0.2, centers.shape)
     >>> display = EmbeddingMapDisplay.from_embeddings(embeddings, people)
     >>> display.positions.shape, [line.get_label() for line in display.lines_]
     ((60, 2), ['ann', 'bob', 'cy'])
@@ -83,8 +89,8 @@ class EmbeddingMapDisplay:
         positions: np.ndarray,
         people: np.ndarray,
         axis_names: tuple[str, str] = ("", ""),
-        thumbnails: list | tuple = (),
-        thumbnail_faces: Any = (),
+        thumbnails: Sequence[np.ndarray] = (),
+        thumbnail_faces: Sequence[int] | np.ndarray = (),
         n_failures: int = 0,
     ) -> None:
         self.positions = positions
@@ -99,34 +105,34 @@ class EmbeddingMapDisplay:
         cls,
         estimator: Any,
         X: Any,
-        y: Any,
+        y: ArrayLike,
         *,
         projection: Any = None,
         n_thumbnails: int = 0,
         image_shape: tuple[int, ...] | None = None,
-        ax: Any = None,
-    ) -> "EmbeddingMapDisplay":
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Embed faces and draw their map.
 
         Parameters
         ----------
         estimator : transformer
-            A fitted transformer or pipeline from faces to vectors. Of a pipeline over pairs, pass
-            all but the verifier: ``pipe[:-1]``.
+            A fitted transformer or pipeline from faces to vectors. For a pipeline that ends with a
+            verifier, pass ``pipe[:-1]``.
         X : faces
             What the estimator takes.
         y : array-like of shape (n_faces,)
-            The people on the photos.
+            The person on each photo.
         projection : transformer, default=None
-            Takes (n_faces, n_features) to (n_faces, 2) in `fit_transform`, such as
-            :class:`sklearn.manifold.TSNE`; a clone is fitted. None means the first two principal
+            Its `fit_transform` maps (n_faces, n_features) to (n_faces, 2), such as that of
+            :class:`sklearn.manifold.TSNE`. A clone is fitted. None means the first two principal
             components.
         n_thumbnails : int, default=0
-            How many photos to show; fewer if they would overlap.
+            Number of photos to show; fewer if they would overlap.
         image_shape : tuple (H, W) or (H, W, 3), default=None
             Shape of one image, needed for thumbnails of flattened rows only.
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
+            Axes to draw on. None creates new axes.
 
         Returns
         -------
@@ -136,13 +142,15 @@ class EmbeddingMapDisplay:
         Raises
         ------
         TypeError
-            If the estimator does not transform.
+            If the estimator has no `transform`.
+        ValueError
+            As :meth:`from_embeddings`.
         """
-        import_pyplot(cls.__name__)  # before the work
+        import_pyplot(cls.__name__)  # fails before the work
         if not hasattr(estimator, "transform"):
             raise TypeError(
                 f"estimator={type(estimator).__name__} has no transform, so it gives no "
-                "embeddings. Of a pipeline that ends with a verifier, pass pipe[:-1]."
+                "embeddings. For a pipeline that ends with a verifier, pass pipe[:-1]."
             )
         check_is_fitted(estimator)
         return cls.from_embeddings(
@@ -158,36 +166,36 @@ class EmbeddingMapDisplay:
     @classmethod
     def from_embeddings(
         cls,
-        embeddings: Any,
-        y: Any,
+        embeddings: ArrayLike,
+        y: ArrayLike,
         *,
         projection: Any = None,
         images: Any = None,
         n_thumbnails: int = 0,
         image_shape: tuple[int, ...] | None = None,
-        ax: Any = None,
-    ) -> "EmbeddingMapDisplay":
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the map of given embeddings.
 
         Parameters
         ----------
         embeddings : array-like of shape (n_faces, n_features)
-            Vectors; a row with NaN is a face that was not found, which is counted and not drawn.
+            Vectors. A row with NaN is a face that was not found; the legend counts it.
         y : array-like of shape (n_faces,)
-            The people on the photos.
+            The person on each photo.
         projection : transformer, default=None
-            Takes (n_faces, n_features) to (n_faces, 2) in `fit_transform`, such as
-            :class:`sklearn.manifold.TSNE`; a clone is fitted. None means the first two principal
+            Its `fit_transform` maps (n_faces, n_features) to (n_faces, 2), such as that of
+            :class:`sklearn.manifold.TSNE`. A clone is fitted. None means the first two principal
             components.
         images : faces, default=None
-            The photos, in any form that :func:`skface.images.check_images` accepts, needed for
-            thumbnails only. Only what is shown is decoded.
+            The photos, in any form that :func:`skface.images.check_images` accepts. Needed for
+            thumbnails only. Only photos that are shown are decoded.
         n_thumbnails : int, default=0
-            How many photos to show; fewer if they would overlap.
+            Number of photos to show; fewer if they would overlap.
         image_shape : tuple (H, W) or (H, W, 3), default=None
             Shape of one image, needed for thumbnails of flattened rows only.
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
+            Axes to draw on. None creates new axes.
 
         Returns
         -------
@@ -197,42 +205,43 @@ class EmbeddingMapDisplay:
         Raises
         ------
         ValueError
-            If shapes do not fit, no face has an embedding, or `projection` does not give two
-            columns.
+            If lengths differ, `embeddings` holds pairs or no row without NaN, `projection` does not
+            return two columns, or photos are needed and missing.
         """
         import_pyplot(cls.__name__)
         check_scalar(n_thumbnails, "n_thumbnails", Integral, min_val=0)
         shape = np.shape(embeddings)
         if len(shape) == 3:
             raise ValueError(
-                f"embeddings has shape {shape}: of pairs there is no map. Pass faces, (n_faces, "
-                "n_features)."
+                f"embeddings has shape {shape}, which is pairs. Pass faces, (n_faces, n_features)."
             )
-        embeddings = check_array(
+        vectors = check_array(
             embeddings,
             dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
             input_name="embeddings",
         )
         people = column_or_1d(y)
-        check_consistent_length(embeddings, people)
-        found = np.flatnonzero(~np.isnan(embeddings).any(axis=1))
+        check_consistent_length(vectors, people)
+        found = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         if not len(found):
             raise ValueError(
-                f"embeddings holds NaN in all {len(embeddings)} rows: nothing to draw."
+                f"embeddings holds NaN in all {len(vectors)} rows, so there is nothing to draw. "
+                "Find out why no face was found."
             )
         if n_thumbnails:
-            photos = _check_photos(images, image_shape, len(embeddings))  # before the work
+            photos = _check_photos(images, image_shape, len(vectors))  # fails before the work
         projection = PCA(n_components=2, random_state=0) if projection is None else projection
         projection = clone(projection)
-        positions = np.asarray(projection.fit_transform(embeddings[found]), dtype=np.float64)
+        positions = np.asarray(projection.fit_transform(vectors[found]), dtype=np.float64)
         if positions.shape != (len(found), 2):
             raise ValueError(
                 f"projection={projection!r} returned shape {positions.shape} for {len(found)} "
-                "faces; a map needs two columns, such as PCA(n_components=2)."
+                "faces. Use one that returns two columns, such as PCA(n_components=2)."
             )
         people = people[found]
-        faces, thumbnails = (), ()
+        faces = np.empty(0, dtype=np.intp)
+        thumbnails: list[np.ndarray] = []
         if n_thumbnails:
             faces, thumbnails = _choose_thumbnails(positions, people, photos, found, n_thumbnails)
         display = cls(
@@ -241,17 +250,17 @@ class EmbeddingMapDisplay:
             axis_names=_axis_names(projection),
             thumbnails=thumbnails,
             thumbnail_faces=faces,
-            n_failures=len(embeddings) - len(found),
+            n_failures=len(vectors) - len(found),
         )
         return display.plot(ax=ax)
 
-    def plot(self, ax: Any = None) -> "EmbeddingMapDisplay":
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the map.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
+            Axes to draw on. None creates new axes.
 
         Returns
         -------
@@ -260,7 +269,7 @@ class EmbeddingMapDisplay:
         """
         self.ax_, self.figure_ = axes_and_figure(type(self).__name__, ax)
         named, n_others = _named_people(self.people)
-        styles = {
+        styles: dict[Any, dict[str, Any]] = {
             person: {
                 "marker": _MARKERS[i],
                 "color": _COLORS[i % len(_COLORS)],
@@ -271,7 +280,7 @@ class EmbeddingMapDisplay:
             for i, person in enumerate(named)
         }
         self.lines_ = []
-        style_of_others = {"marker": ".", "color": "0.75"}
+        style_of_others: dict[str, Any] = {"marker": ".", "color": "0.75"}
         if n_others:
             others = self.positions[~np.isin(self.people, named)]
             label = "1 other person" if n_others == 1 else f"{n_others:,} other people"
@@ -300,12 +309,12 @@ class EmbeddingMapDisplay:
             handles=handles, loc="upper right", frameon=False, fontsize="small"
         )
         for text in legend.get_texts():
-            text.set_parse_math(False)  # a name is no formula
+            text.set_parse_math(False)  # "$" in a name is no formula
         self._set_limits(legend, side if self.images_ else 0.0)
         return self
 
     def _set_limits(self, legend: Any, side: float) -> None:
-        """Show all faces to the left of the legend, at one scale in both directions."""
+        """Set limits so that all faces lie left of the legend, with one scale for both axes."""
         box = self.ax_.get_window_extent()
         room = np.array([box.width - legend.get_window_extent().width, box.height])
         room[0] = max(room[0], box.width / 3)
@@ -328,7 +337,7 @@ def _named_people(people: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _axis_names(projection: Any) -> tuple[str, str]:
-    """Name the two coordinates."""
+    """Return the names of the two coordinates."""
     if isinstance(projection, Pipeline):
         projection = projection[-1]
     name = type(projection).__name__
@@ -342,18 +351,18 @@ def _axis_names(projection: Any) -> tuple[str, str]:
 def _check_photos(images: Any, image_shape: Any, n_faces: int) -> ImageSequence:
     """Check the photos that thumbnails are taken from."""
     if images is None:
-        raise ValueError("images=None: pass the photos, or n_thumbnails=0 for a map without them.")
+        raise ValueError("images=None: pass the photos, or n_thumbnails=0 to draw none.")
     rows = check_images(images, image_shape=image_shape, check_files=False)
     if rows.arity != 1 or rows.n_rows != n_faces:
         raise ValueError(
             f"images holds {rows.n_rows} {'faces' if rows.arity == 1 else 'pairs'}, but there are "
-            f"{n_faces} embeddings of faces: pass one photo for each."
+            f"{n_faces} embeddings of faces. Pass one photo for each."
         )
     return rows.images
 
 
 def _photo_side(positions: np.ndarray) -> float:
-    """Return the side of a thumbnail in units of the map, also if all faces are one point."""
+    """Return the side of a thumbnail in data units; 1 if all faces lie in one point."""
     return _PHOTO * np.ptp(positions, axis=0).max() or 1.0
 
 
@@ -364,14 +373,15 @@ def _choose_thumbnails(
     rows: np.ndarray,
     n_thumbnails: int,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Choose photos that do not overlap: each person's most typical first, then the next."""
+    """Choose photos that do not overlap: the most typical one of each person, then the next."""
     distance, rank = np.empty(len(people)), np.empty(len(people))
     for person in np.unique(people):
         own = np.flatnonzero(people == person)
         distance[own] = np.linalg.norm(positions[own] - np.median(positions[own], axis=0), axis=1)
         rank[own] = np.argsort(np.argsort(distance[own], kind="stable"))
     side = _photo_side(positions)
-    faces, thumbnails = [], []
+    faces: list[int] = []
+    thumbnails: list[np.ndarray] = []
     for face in np.lexsort((distance, rank)):
         if len(faces) == n_thumbnails:
             break

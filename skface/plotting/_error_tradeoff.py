@@ -1,59 +1,62 @@
-"""False match against false non-match rate, on normal-deviate axes."""
+"""DET curve: FMR against FNMR on normal-deviate axes."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_consistent_length
 
 from skface.metrics import (
-    bootstrap_interval,
+    EqualErrorRate,
     equal_error_rate,
     far_frr_curve,
-    rate_interval,
     threshold_at_far,
 )
+from skface.plotting._deviate_axes import set_deviate_axes
+from skface.plotting._error_curve import is_corner, rate_intervals, spread_evenly
 from skface.plotting._scores import pair_scores, scores_and_threshold
 from skface.plotting._style import axes_and_figure, count, import_pyplot, percent
 
-_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
-_NEARLY = 1e-12  # where rates of 0 and 1 are drawn, far outside of any axes
-_N_BAND = 200  # thresholds at which the band is computed; more would not be seen
-# curves on one axes differ in colour and line style, operating points in shape.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+# curves on the same axes differ in color and line style, operating points in shape
 _STYLES = (("#00436B", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 _MARKERS = "sD^v*P"
-_IS_CURVE = "skface error trade-off"  # mark of our curves among the lines of an axes
+_IS_CURVE = "skface error trade-off"  # tells our curves from other lines on the axes
 
 
 class ErrorTradeoffDisplay:
     """Detection error trade-off (DET) curve with operating points and a confidence band.
 
-    It shows which false match rate (FMR: different people accepted) buys which false non-match
-    rate (FNMR: the same person rejected). Both axes are stretched by the quantile function of the
-    normal distribution, so that small rates can be read and normally distributed scores give a
-    straight line. Unlike :class:`sklearn.metrics.DetCurveDisplay` it draws the steps that the
-    scores allow, as low as the number of pairs lets it see, and how uncertain the rates are.
+    It shows the false match rate (FMR: impostor pairs accepted) against the false non-match rate
+    (FNMR: genuine pairs rejected). Both leave failed comparisons out. Both axes have the scale of
+    the normal quantile function, so that small rates are readable and normally distributed scores
+    give a straight line. Unlike :class:`sklearn.metrics.DetCurveDisplay` it draws the curve as
+    steps, with a confidence band.
 
     Use :meth:`from_estimator` or :meth:`from_predictions` to create one. All parameters are stored
-    as attributes, and drawing changes none of them.
+    as attributes, and drawing does not change them.
 
     Parameters
     ----------
     fmr, fnmr : ndarray of shape (n_points,)
-        The corners of the curve by rising threshold: `fmr` falls from 1 to 0, `fnmr` rises from 0
-        to 1.
+        The corners of the curve by ascending threshold: `fmr` falls from 1 to 0, `fnmr` rises from
+        0 to 1.
     equal_error_rate : skface.metrics.EqualErrorRate, default=None
-        Where both rates are equal, or nearly so.
+        Where FMR and FNMR are equal, or closest. It was computed without failures, so its `far` is
+        the FMR and its `frr` the FNMR.
     operating_points : ndarray of shape (n_operating_points, 3), default=None
         Threshold, FMR and FNMR of the points to mark.
     fmr_interval, fnmr_interval : ndarray of shape (2, n_band), default=None
-        Lower and upper ends of the intervals of both rates at some thresholds, rising.
+        Lower and upper ends of the intervals of both rates, at ascending thresholds.
     confidence : float, default=None
         Coverage of the intervals, in (0, 1), for the legend.
     n_failures : int, default=0
-        Failed pairs, which are in neither rate.
+        Number of failed comparisons, which both rates leave out.
     name : str, default=None
-        What the legend calls the curve.
+        Name of the curve in the legend.
 
     Attributes
     ----------
@@ -61,7 +64,7 @@ class ErrorTradeoffDisplay:
         Axes with the curve. Its coordinates are rates, so ``ax_.plot(0.01, 0.05, "o")`` marks
         FMR 1 % and FNMR 5 %.
     figure_ : matplotlib Figure
-        The figure of the axes.
+        The figure with the axes.
     line_ : matplotlib Line2D
         The curve.
     band_ : matplotlib Polygon or None
@@ -71,17 +74,17 @@ class ErrorTradeoffDisplay:
 
     See Also
     --------
-    sklearn.metrics.DetCurveDisplay : The bare curve, with straight lines between the thresholds.
-    ScoreDistributionDisplay : The scores that the rates come from.
+    sklearn.metrics.DetCurveDisplay : The curve alone, with straight lines between thresholds.
+    ScoreDistributionDisplay : Histograms of the scores.
 
     Notes
     -----
-    Between two thresholds nothing is interpolated: at an FMR that no threshold has exactly, the
-    curve shows the FNMR of the largest FMR below it.
+    Nothing is interpolated between thresholds. At an FMR between two steps, the curve shows the
+    FNMR of the largest FMR below.
 
-    The band is made of one box for each threshold, whose sides are the intervals of the two rates.
-    Where it becomes a wall, at the left or the bottom, the data end: no error was seen there, and
-    rates that small cannot be told from each other.
+    The band joins the corners of boxes, one per threshold, whose sides are the intervals of the two
+    rates. Where it is vertical at the left, or horizontal at the bottom, no error was observed:
+    the pairs are too few to tell such small rates apart.
 
     References
     ----------
@@ -107,7 +110,7 @@ class ErrorTradeoffDisplay:
         *,
         fmr: np.ndarray,
         fnmr: np.ndarray,
-        equal_error_rate: Any = None,
+        equal_error_rate: EqualErrorRate | None = None,
         operating_points: np.ndarray | None = None,
         fmr_interval: np.ndarray | None = None,
         fnmr_interval: np.ndarray | None = None,
@@ -130,17 +133,17 @@ class ErrorTradeoffDisplay:
         cls,
         estimator: Any,
         X: Any,
-        y: Any,
+        y: ArrayLike,
         *,
-        far: Any = (),
+        far: float | ArrayLike = (),
         confidence: float | None = 0.95,
-        identities: Any = None,
-        random_state: Any = None,
+        identities: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
         name: str | None = None,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         **kwargs: Any,
-    ) -> "ErrorTradeoffDisplay":
-        """Draw the curve of a fitted verifier, and mark where it decides.
+    ) -> Self:
+        """Draw the curve of a fitted verifier, and mark its threshold.
 
         Parameters
         ----------
@@ -150,21 +153,21 @@ class ErrorTradeoffDisplay:
         X : pairs
             What the estimator takes.
         y : array-like of shape (n_pairs,)
-            Labels of two kinds; the larger one means "same person".
+            Two labels; the larger one marks genuine pairs (same person).
         far : float or array-like of floats, default=()
-            False match rates not to be exceeded: the loosest threshold for each is marked too.
+            Upper limits of the FMR. The smallest threshold that meets each limit is marked.
         confidence : float or None, default=0.95
             Coverage of the intervals that make the band, in (0, 1); None draws no band.
         identities : array-like of shape (n_pairs, 2), default=None
-            The two people of each pair. Intervals then are at least as wide as those over people,
-            see :func:`skface.metrics.bootstrap_interval`; without, pairs are taken as independent,
-            which makes the band too narrow if they share people.
+            The two people of each pair. With them the intervals are over people, see
+            :func:`skface.metrics.bootstrap_interval`, and never narrower than Clopper-Pearson.
+            Without them they are Clopper-Pearson intervals, too narrow if pairs share people.
         random_state : int, RandomState instance or None, default=None
-            Draws people; pass an int for the same band every time.
+            Draws the people; an int gives the same band each time.
         name : str, default=None
-            What the legend calls the curve; None takes the class of the estimator.
+            Name of the curve in the legend. None takes the class of the estimator.
         ax : matplotlib Axes, default=None
-            Axes to draw on, which may have curves already; None makes new ones.
+            Axes to draw on, which may show other curves already. None creates new axes.
         **kwargs : dict
             Passed to ``ax.plot`` for the curve.
 
@@ -172,8 +175,15 @@ class ErrorTradeoffDisplay:
         -------
         display : ErrorTradeoffDisplay
             The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If the estimator does not have two classes, or as :meth:`from_predictions`.
+        TypeError
+            If the estimator gives no scores.
         """
-        import_pyplot(cls.__name__)  # before the work
+        import_pyplot(cls.__name__)  # fails before the work
         y_score, threshold = scores_and_threshold(estimator, X)
         return cls.from_predictions(
             y,
@@ -191,43 +201,43 @@ class ErrorTradeoffDisplay:
     @classmethod
     def from_predictions(
         cls,
-        y_true: Any,
-        y_score: Any,
+        y_true: ArrayLike,
+        y_score: ArrayLike,
         *,
-        thresholds: Any = (),
-        far: Any = (),
+        thresholds: float | ArrayLike = (),
+        far: float | ArrayLike = (),
         confidence: float | None = 0.95,
-        identities: Any = None,
-        random_state: Any = None,
+        identities: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
         name: str | None = None,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         **kwargs: Any,
-    ) -> "ErrorTradeoffDisplay":
+    ) -> Self:
         """Draw the curve of given scores.
 
         Parameters
         ----------
         y_true : array-like of shape (n_pairs,)
-            Labels of two kinds; the larger one means "same person".
+            Two labels; the larger one marks genuine pairs (same person).
         y_score : array-like of shape (n_pairs,)
-            Similarities, larger = more alike. NaN is a failed comparison, which is counted in the
-            legend and is in neither rate.
+            Similarities; larger = more alike. NaN marks a failed comparison. The legend counts it,
+            and both rates leave it out.
         thresholds : float or array-like of floats, default=()
             Thresholds to mark.
         far : float or array-like of floats, default=()
-            False match rates not to be exceeded: the loosest threshold for each is marked too.
+            Upper limits of the FMR. The smallest threshold that meets each limit is marked.
         confidence : float or None, default=0.95
             Coverage of the intervals that make the band, in (0, 1); None draws no band.
         identities : array-like of shape (n_pairs, 2), default=None
-            The two people of each pair. Intervals then are at least as wide as those over people,
-            see :func:`skface.metrics.bootstrap_interval`; without, pairs are taken as independent,
-            which makes the band too narrow if they share people.
+            The two people of each pair. With them the intervals are over people, see
+            :func:`skface.metrics.bootstrap_interval`, and never narrower than Clopper-Pearson.
+            Without them they are Clopper-Pearson intervals, too narrow if pairs share people.
         random_state : int, RandomState instance or None, default=None
-            Draws people; pass an int for the same band every time.
+            Draws the people; an int gives the same band each time.
         name : str, default=None
-            What the legend calls the curve.
+            Name of the curve in the legend.
         ax : matplotlib Axes, default=None
-            Axes to draw on, which may have curves already; None makes new ones.
+            Axes to draw on, which may show other curves already. None creates new axes.
         **kwargs : dict
             Passed to ``ax.plot`` for the curve.
 
@@ -239,8 +249,13 @@ class ErrorTradeoffDisplay:
         Raises
         ------
         ValueError
-            If lengths differ, scores are infinite, there are not two classes, or no pair of a class
-            was compared.
+            If lengths differ, scores are infinite, there are not exactly two classes, all
+            comparisons of a class failed, or a parameter is out of range.
+
+        Warns
+        -----
+        FewImpostorsWarning
+            If a value of `far` is positive but below 1 / (number of impostor pairs).
         """
         import_pyplot(cls.__name__)
         scores = pair_scores(y_true, y_score)
@@ -252,14 +267,14 @@ class ErrorTradeoffDisplay:
         marked = np.append(
             thresholds, [threshold_at_far(same, score, budget) for budget in budgets]
         )
-        # the rates of any threshold are those of the next distinct score
+        # the rates at a threshold are those at the next distinct score
         places = np.searchsorted(at, marked).clip(max=len(at) - 1)
-        corner = _is_corner(fmr, fnmr)
-        band = None, None
+        corner = is_corner(fmr, fnmr)
+        band: Any = None, None
         if confidence is not None:
-            at_band = at[_spread_evenly(fmr, fnmr)]
+            at_band = at[spread_evenly(fmr, fnmr)]
             people = None if identities is None else np.asarray(identities)[~scores.failed]
-            band = _intervals(same, score, at_band, confidence, people, random_state)
+            band = rate_intervals(same, score, at_band, confidence, people, random_state)
         display = cls(
             fmr=fmr[corner],
             fnmr=fnmr[corner],
@@ -273,17 +288,15 @@ class ErrorTradeoffDisplay:
         )
         return display.plot(ax=ax, **kwargs)
 
-    def plot(
-        self, ax: Any = None, *, name: str | None = None, **kwargs: Any
-    ) -> "ErrorTradeoffDisplay":
+    def plot(self, ax: "Axes | None" = None, *, name: str | None = None, **kwargs: Any) -> Self:
         """Draw the curve.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on, which may have curves already; None makes new ones.
+            Axes to draw on, which may show other curves already. None creates new axes.
         name : str, default=None
-            What the legend calls the curve; None takes the attribute `name`.
+            Name of the curve in the legend. None takes the attribute `name`.
         **kwargs : dict
             Passed to ``ax.plot`` for the curve.
 
@@ -297,48 +310,50 @@ class ErrorTradeoffDisplay:
         from matplotlib.lines import Line2D
 
         n_before = sum(line.get_gid() == _IS_CURVE for line in self.ax_.lines)
-        _set_axes(self.ax_, self.fmr, self.fnmr, is_first=n_before == 0)
+        set_deviate_axes(self.ax_, self.fmr, self.fnmr, is_first=n_before == 0)
         color, linestyle = _STYLES[n_before % len(_STYLES)]
-        style = {"color": color, "linestyle": linestyle, "label": self._label(name)}
+        style: dict[str, Any] = {"color": color, "linestyle": linestyle, "label": self._label(name)}
         style |= normalize_kwargs(kwargs, Line2D)  # so that "c" is "color"
-        # reversed, for then "post" holds the rate of the threshold that is still allowed.
+        # reversed, so that "post" draws the FNMR of the largest FMR below
         (self.line_,) = self.ax_.plot(
             self.fmr[::-1], self.fnmr[::-1], drawstyle="steps-post", gid=_IS_CURVE, **style
         )
-        color = self.line_.get_color()
         self.band_ = None
-        if self.fmr_interval is not None:
+        if self.fmr_interval is not None and self.fnmr_interval is not None:
             (self.band_,) = self.ax_.fill(
                 np.concatenate((self.fmr_interval[0], self.fmr_interval[1, ::-1])),
                 np.concatenate((self.fnmr_interval[0], self.fnmr_interval[1, ::-1])),
-                color=color,
+                color=self.line_.get_color(),
                 alpha=0.2,
                 linewidth=0,
                 label=self._band_label(),
             )
-        self.points_ = self._mark_points(color)
+        self.points_ = self._mark_points(self.line_.get_color())
         self.ax_.legend(loc="best", fontsize="small", framealpha=0.9)
         return self
 
     def _label(self, name: str | None) -> str:
-        """Word the legend entry of the curve."""
-        eer, name = self.equal_error_rate, self.name if name is None else name
+        """Return the legend entry of the curve."""
+        eer = self.equal_error_rate
+        if name is None:
+            name = self.name
         remarks = [] if eer is None else [f"EER {percent(eer.rate)} (○)"]
-        remarks += [f"{count(self.n_failures, 'failed pair')} left out"] * bool(self.n_failures)
-        parts = [name] * (name is not None) + [", ".join(remarks)] * bool(remarks)
+        remarks += [f"{count(self.n_failures, 'failure')} left out"] * bool(self.n_failures)
+        parts = [] if name is None else [name]
+        parts += [", ".join(remarks)] * bool(remarks)
         return ": ".join(parts)
 
     def _band_label(self) -> str | None:
-        """Word the legend entry of the band, which the bands of all curves share."""
+        """Return the legend entry of the band; None if another band has it already."""
         if self.confidence is None:
             return None
         label = f"{percent(self.confidence)} intervals"
         return None if label in self.ax_.get_legend_handles_labels()[1] else label
 
-    def _mark_points(self, color: Any) -> list:
-        """Mark the equal error rate and the operating points, those off the axes at their edge."""
+    def _mark_points(self, color: Any) -> "list[Line2D]":
+        """Mark the equal error rate and the operating points; at the edge if off the axes."""
 
-        def mark(fmr, fnmr, **style):
+        def mark(fmr: float, fnmr: float, **style: Any) -> "list[Line2D]":
             x, y = np.clip(fmr, *self.ax_.get_xlim()), np.clip(fnmr, *self.ax_.get_ylim())
             style |= {"linestyle": "none", "color": color, "zorder": 3, "clip_on": False}
             return self.ax_.plot(x, y, **style)
@@ -362,84 +377,3 @@ def _numbers(values: Any, name: str) -> np.ndarray:
         ensure_min_samples=0,
         input_name=name,
     )
-
-
-def _is_corner(fmr: np.ndarray, fnmr: np.ndarray) -> np.ndarray:
-    """Mark the points without which the steps would look different, or end elsewhere."""
-    corner = np.ones(len(fmr), dtype=bool)
-    for rate in (fmr, fnmr):
-        corner[1:-1] &= (rate[:-2] != rate[1:-1]) | (rate[1:-1] != rate[2:])
-    # the smallest rates that can be seen, from which the limits of the axes are taken
-    corner[[np.flatnonzero(fmr)[-1], np.flatnonzero(fnmr)[0]]] = True
-    return corner
-
-
-def _spread_evenly(fmr: np.ndarray, fnmr: np.ndarray) -> np.ndarray:
-    """Choose points that lie evenly along the curve as it is drawn."""
-    x, y = (ndtri(np.clip(rate, 1e-6, 1 - 1e-6)) for rate in (fmr, fnmr))
-    way = np.concatenate(([0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))))
-    return np.unique(np.searchsorted(way, np.linspace(0, way[-1], _N_BAND)))
-
-
-def _intervals(
-    same: np.ndarray,
-    score: np.ndarray,
-    thresholds: np.ndarray,
-    confidence: float,
-    identities: np.ndarray | None,
-    random_state: Any,
-) -> np.ndarray:
-    """Compute lower and upper ends for FMR and FNMR, (2, 2, n_thresholds)."""
-    n_reached = np.searchsorted(thresholds, score, side="right")
-
-    def rates(same, n_reached, sample_weight):
-        """Compute both rates at all thresholds; those a pair does not reach reject it."""
-        rejected = [
-            np.cumsum(np.bincount(n_reached[kind], sample_weight[kind], len(thresholds) + 1))
-            for kind in (~same, same)
-        ]
-        impostor, genuine = (counts[:-1] / counts[-1] for counts in rejected)
-        return np.array([1 - impostor, genuine])
-
-    estimates = rates(same, n_reached, np.ones(len(same)))
-    ends = np.empty((2, 2, len(thresholds)))
-    for interval, rate, n in zip(ends, estimates, (np.sum(~same), np.sum(same)), strict=True):
-        interval[:] = np.transpose([rate_interval(k, n, confidence) for k in np.round(rate * n)])
-    if identities is not None:
-        low, high = bootstrap_interval(
-            rates, same, n_reached, identities, confidence=confidence, random_state=random_state
-        )
-        # NaN if no resample could be judged
-        ends[:, 0], ends[:, 1] = np.fmin(ends[:, 0], low), np.fmax(ends[:, 1], high)
-    return ends
-
-
-def _to_deviate(rate: Any) -> Any:
-    """Stretch rates by the normal quantile function, 0 and 1 to finite numbers far out."""
-    return ndtri(np.clip(rate, _NEARLY, 1 - _NEARLY))
-
-
-def _set_axes(ax: Any, fmr: np.ndarray, fnmr: np.ndarray, *, is_first: bool) -> None:
-    """Stretch the axes, and make them show this curve beside those that are there already."""
-    limits = np.array([_visible_range(fmr, fnmr), _visible_range(fnmr, fmr)])
-    if is_first:
-        ax.set_xscale("function", functions=(_to_deviate, ndtr))
-        ax.set_yscale("function", functions=(_to_deviate, ndtr))
-        ax.set(xlabel="FMR: different people accepted (%)", ylabel="FNMR: same person rejected (%)")
-        ax.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=":", zorder=0)
-        ax.grid(color="0.9", linewidth=0.8)
-        ax.set_axisbelow(True)
-    else:
-        shown = np.array([ax.get_xlim(), ax.get_ylim()])
-        limits[:, 0] = np.minimum(limits[:, 0], shown[:, 0])
-        limits[:, 1] = np.maximum(limits[:, 1], shown[:, 1])
-    ax.set(xlim=limits[0], ylim=limits[1])
-    for axis, (low, high) in zip((ax.xaxis, ax.yaxis), limits, strict=True):
-        axis.set_ticks([tick for tick in _TICKS if low <= tick <= high])
-        axis.set_major_formatter(lambda rate, _: f"{100 * rate:g}")
-
-
-def _visible_range(rate: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Choose limits: from half of the smallest rate up to where the other rate becomes 0."""
-    low = min(rate[rate > 0].min() / 2, 0.01)
-    return low, np.clip(rate[other == 0].min(), 0.5, 0.99)

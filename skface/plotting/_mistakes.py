@@ -1,27 +1,31 @@
-"""The worst mistakes of a verifier, photo beside photo."""
+"""Gallery of the worst mistakes of a verifier."""
 
 import textwrap
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_scalar
 
 from skface.images import check_images
 from skface.plotting._photos import thumbnail
 from skface.plotting._scores import pair_scores, scores_and_threshold
 from skface.plotting._style import (
-    DIFFERENT,
-    SAME,
+    GENUINE,
+    IMPOSTOR,
+    axes_and_figure,
     count,
     import_pyplot,
     shorten,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _SIDE = 256  # pixels that the longer side of a stored photo has at most
 _N_COLUMNS = 4  # pairs beside each other
-# Lengths in units of a photo's side. The font is measured in them too, so that the layout is the
-# same at any size.
+# Lengths in units of a photo's side, the font included, so that the layout is the same at any size.
 _PAIR_WIDTH = 2.15  # with the gap to the next
 _FONT = 0.15
 _LINE = 1.35 * _FONT
@@ -31,11 +35,11 @@ _TITLE_HEIGHT = 2 * _LINE + _GAP
 
 
 class MistakesDisplay:
-    """Gallery of the worst mistakes: the pairs that a verifier is most wrong about.
+    """Gallery of the worst mistakes of a verifier.
 
-    Shown are false accepts (different people) with the highest scores, false rejects (the same
-    person) with the lowest, and failures, whose comparison gave no score. Look at it before any
-    number: it shows wrong labels, crops of somebody else in the picture, and what is really hard.
+    It shows the false accepts (impostor pairs) with the highest scores, the false rejects (genuine
+    pairs) with the lowest scores, and failures, which have no score. Look at it before any number:
+    it reveals wrong labels and crops of bystanders.
 
     Use :meth:`from_estimator` or :meth:`from_predictions` to create one. All parameters are stored
     as attributes.
@@ -43,24 +47,24 @@ class MistakesDisplay:
     Parameters
     ----------
     false_accepts, false_rejects, failures : Bunch
-        What is shown of each kind, the worst first, failures by row: ``rows`` (n_shown,) numbers of
-        the pairs in X, ``scores`` (n_shown,), ``same`` (n_shown,) whether the pair shows one
-        person, ``people`` (n_shown, 2) or None, and ``photos``, a list of two per pair, each an
-        array (H, W, 3) or a string that says why there is none. Besides, ``n_found``, how many
-        there are in all, and ``n_pairs``, among how many.
+        The pairs of each kind that are shown, the worst first, failures by row: ``rows``
+        (n_shown,), their rows in X; ``scores`` (n_shown,); ``same`` (n_shown,), whether the pair is
+        genuine; ``people`` (n_shown, 2) or None; ``photos``, two per pair, each an array (H, W, 3)
+        or a string that says why the photo cannot be shown; ``n_found``, the number of pairs of
+        this kind; and ``n_pairs``, the number of pairs that could have been of this kind.
     threshold : float
-        Score from which on a pair is accepted.
+        Pairs with ``score >= threshold`` are accepted.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         The axes with all photos.
     figure_ : matplotlib Figure
-        The figure of the axes.
+        The figure with the axes.
 
     See Also
     --------
-    ScoreDistributionDisplay : The scores of all pairs.
+    ScoreDistributionDisplay : Histograms of the scores of all pairs.
 
     Examples
     --------
@@ -90,13 +94,13 @@ class MistakesDisplay:
         cls,
         estimator: Any,
         X: Any,
-        y: Any,
+        y: ArrayLike,
         *,
-        identities: Any = None,
+        identities: ArrayLike | None = None,
         n_mistakes: int = 4,
         image_shape: tuple[int, ...] | None = None,
-        ax: Any = None,
-    ) -> "MistakesDisplay":
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Show the worst mistakes of a fitted verifier.
 
         Parameters
@@ -105,24 +109,31 @@ class MistakesDisplay:
             A fitted pipeline over pairs of photos that ends with :class:`skface.PairVerifier`, or
             any binary classifier with `decision_function` or `predict_proba`.
         X : pairs of photos
-            What the estimator takes, and :func:`skface.images.check_images` accepts.
+            What the estimator takes, in a form that :func:`skface.images.check_images` accepts.
         y : array-like of shape (n_pairs,)
-            Labels of two kinds; the larger one means "same person".
+            Two labels; the larger one marks genuine pairs (same person).
         identities : array-like of shape (n_pairs, 2), default=None
-            The people on the photos, to be named.
+            The people on the photos, for the captions.
         n_mistakes : int, default=4
-            How many to show of each kind.
+            Largest number of pairs to show of each kind.
         image_shape : tuple (H, W) or (H, W, 3), default=None
             Shape of one image, needed for flattened rows only.
         ax : matplotlib Axes, default=None
-            Axes to fill; None makes a figure of the height that is needed.
+            Axes to fill. None creates a figure of the height needed.
 
         Returns
         -------
         display : MistakesDisplay
             The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If the estimator does not have two classes, or as :meth:`from_predictions`.
+        TypeError
+            If the estimator gives no scores.
         """
-        import_pyplot(cls.__name__)  # before the work
+        import_pyplot(cls.__name__)  # fails before the work
         y_score, threshold = scores_and_threshold(estimator, X)
         return cls.from_predictions(
             y,
@@ -138,36 +149,37 @@ class MistakesDisplay:
     @classmethod
     def from_predictions(
         cls,
-        y_true: Any,
-        y_score: Any,
+        y_true: ArrayLike,
+        y_score: ArrayLike,
         X: Any,
         *,
         threshold: float,
-        identities: Any = None,
+        identities: ArrayLike | None = None,
         n_mistakes: int = 4,
         image_shape: tuple[int, ...] | None = None,
-        ax: Any = None,
-    ) -> "MistakesDisplay":
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Show the worst mistakes among given scores.
 
         Parameters
         ----------
         y_true : array-like of shape (n_pairs,)
-            Labels of two kinds; the larger one means "same person".
+            Two labels; the larger one marks genuine pairs (same person).
         y_score : array-like of shape (n_pairs,)
-            Similarities, larger = more alike. NaN is a failed comparison.
+            Similarities; larger = more alike. NaN marks a failed comparison.
         X : pairs of photos
-            Anything that :func:`skface.images.check_images` accepts. Only what is shown is decoded.
+            Any form that :func:`skface.images.check_images` accepts. Only photos that are shown are
+            decoded.
         threshold : float
-            Score from which on a pair is accepted.
+            Pairs with ``score >= threshold`` are accepted.
         identities : array-like of shape (n_pairs, 2), default=None
-            The people on the photos, to be named.
+            The people on the photos, for the captions.
         n_mistakes : int, default=4
-            How many to show of each kind.
+            Largest number of pairs to show of each kind.
         image_shape : tuple (H, W) or (H, W, 3), default=None
             Shape of one image, needed for flattened rows only.
         ax : matplotlib Axes, default=None
-            Axes to fill; None makes a figure of the height that is needed.
+            Axes to fill. None creates a figure of the height needed.
 
         Returns
         -------
@@ -177,7 +189,8 @@ class MistakesDisplay:
         Raises
         ------
         ValueError
-            If X holds no pairs, lengths differ, scores are infinite or there are not two classes.
+            If `X` holds no pairs, lengths differ, scores are infinite, there are not exactly two
+            classes, or a parameter is out of range.
         """
         import_pyplot(cls.__name__)
         check_scalar(n_mistakes, "n_mistakes", Integral, min_val=1)
@@ -187,12 +200,12 @@ class MistakesDisplay:
         if rows.arity != 2 or rows.n_rows != len(same):
             raise ValueError(
                 f"X holds {rows.n_rows} {'faces' if rows.arity == 1 else 'pairs'}, but there are "
-                f"{len(same)} scores of pairs: pass the pairs of photos that were scored."
+                f"{len(same)} scores of pairs. Pass the pairs of photos that were scored."
             )
         people = _check_identities(identities, len(same))
 
-        def gather(candidates, badness, n_pairs):
-            worst = candidates[np.argsort(badness[candidates], kind="stable")][:n_mistakes]
+        def gather(candidates: np.ndarray, rank: np.ndarray, n_pairs: int) -> Bunch:
+            worst = candidates[np.argsort(rank[candidates], kind="stable")][:n_mistakes]
             return Bunch(
                 rows=worst,
                 scores=score[worst],
@@ -206,7 +219,7 @@ class MistakesDisplay:
                 n_pairs=int(n_pairs),
             )
 
-        accepted = score >= threshold  # never a failure, for NaN compares false
+        accepted = score >= threshold  # false for NaN
         display = cls(
             false_accepts=gather(np.flatnonzero(~same & accepted), -score, np.sum(~same)),
             false_rejects=gather(np.flatnonzero(same & ~accepted & ~failed), score, np.sum(same)),
@@ -215,13 +228,13 @@ class MistakesDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, ax: Any = None) -> "MistakesDisplay":
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the gallery.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to fill; None makes a figure of the height that is needed.
+            Axes to fill. None creates a figure of the height needed.
 
         Returns
         -------
@@ -236,7 +249,7 @@ class MistakesDisplay:
             inches = pyplot.rcParams["figure.figsize"][0]
             figure = pyplot.figure(figsize=(inches, inches * height / width))
             ax = figure.add_axes((0, 0, 1, 1))
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = axes_and_figure(type(self).__name__, ax)
         box = ax.get_window_extent()
         unit = min(box.width / width, box.height / height) * 72 / self.figure_.dpi  # in points
         self.ax_.set_axis_off()
@@ -244,33 +257,37 @@ class MistakesDisplay:
         for title, mistakes, color in sections:
             self._draw_section(title, mistakes, color, y, _FONT * unit)
             y -= _section_height(mistakes)
-        # afterwards, for images change them
+        # last, for imshow changes the limits
         self.ax_.set(xlim=(0, width), ylim=(-height, 0), aspect="equal")
         return self
 
     def _sections(self) -> list[tuple[str, Bunch, str]]:
-        """Return title, mistakes and colour of each kind, of failures only if there are any."""
+        """Return title, mistakes and color of each kind; failures only if there are any."""
         sections = [
             (
-                f"False accepts: different people, score ≥ {self.threshold:.3g}",
+                f"False accepts: impostor pairs, score ≥ {self.threshold:.3g}",
                 self.false_accepts,
-                DIFFERENT,
+                IMPOSTOR,
             ),
             (
-                f"False rejects: same person, score < {self.threshold:.3g}",
+                f"False rejects: genuine pairs, score < {self.threshold:.3g}",
                 self.false_rejects,
-                SAME,
+                GENUINE,
             ),
         ]
         if self.failures.n_found:
-            sections.append(("Failures: no score, hence rejected", self.failures, "0.4"))
+            sections.append(("Failures: no score, so rejected", self.failures, "0.4"))
         return sections
 
     def _draw_section(
         self, title: str, mistakes: Bunch, color: str, y: float, fontsize: float
     ) -> None:
-        """Draw one kind of mistakes, from `y` downwards."""
-        style = {"fontsize": fontsize, "verticalalignment": "top", "parse_math": False}
+        """Draw one kind of mistake, from `y` downwards."""
+        style: dict[str, Any] = {
+            "fontsize": fontsize,
+            "verticalalignment": "top",
+            "parse_math": False,
+        }
         self.ax_.text(_GAP, y, title, fontweight="bold", **style)
         self.ax_.text(_GAP, y - _LINE, _how_many(mistakes), **style)
         for place in range(len(mistakes.rows)):
@@ -284,7 +301,7 @@ class MistakesDisplay:
     def _draw_photo(
         self, photo: np.ndarray | str, left: float, top: float, color: str, fontsize: float
     ) -> None:
-        """Draw a photo, or why there is none, into a square of side 1."""
+        """Draw a photo, or the reason for its absence, into a square of side 1."""
         height, width = (1, 1) if isinstance(photo, str) else photo.shape[:2]
         height, width = height / max(height, width), width / max(height, width)
         x, y = left + (1 - width) / 2, top - (1 + height) / 2
@@ -301,7 +318,7 @@ class MistakesDisplay:
             )
         else:
             self.ax_.imshow(photo, extent=(x, x + width, y, y + height))
-        # the frame is what has a colour, so it lies above the photo
+        # the frame lies above the photo, whose edge may have any color
         self.ax_.fill(
             [x, x + width, x + width, x],
             [y, y, y + height, y + height],
@@ -326,21 +343,21 @@ def _pair_height(mistakes: Bunch) -> float:
 
 
 def _how_many(mistakes: Bunch) -> str:
-    """Word how many of the mistakes are shown."""
+    """Word the number of mistakes that are shown, of how many."""
     n_shown, among = len(mistakes.rows), f"among {count(mistakes.n_pairs, 'pair')}"
     if not n_shown:
         return f"none {among}"
     if n_shown < mistakes.n_found:
         rank = "first" if np.isnan(mistakes.scores[0]) else "worst"
         return f"the {rank} {n_shown} of {mistakes.n_found:,} {among}"
-    return f"all there are: {n_shown} {among}"
+    return f"all {n_shown} {among}"
 
 
 def _caption(mistakes: Bunch, place: int) -> str:
-    """Word the text below a pair."""
+    """Return the text below a pair."""
     row, score, same = (mistakes[key][place] for key in ("rows", "scores", "same"))
     if np.isnan(score):
-        lines = [f"row {row}: {'same' if same else 'different'}"]
+        lines = [f"row {row}: {'genuine' if same else 'impostor'}"]
     else:
         lines = [f"row {row}: {score:.3g}"]
     if mistakes.people is not None:
@@ -354,7 +371,7 @@ def _check_identities(identities: Any, n_pairs: int) -> np.ndarray | None:
     identities = np.asarray(identities)
     if identities.shape != (n_pairs, 2):
         raise ValueError(
-            f"identities has shape {identities.shape}; expected the two people of each pair, "
-            f"{(n_pairs, 2)}."
+            f"identities has shape {identities.shape}; expected {(n_pairs, 2)}, the two people of "
+            "each pair."
         )
     return identities

@@ -1,4 +1,4 @@
-"""Small copies of photos to draw."""
+"""Thumbnails of photos."""
 
 import os
 
@@ -9,7 +9,7 @@ from skface.images import ImageError, ImageSequence, is_missing, to_bytes
 
 
 def thumbnail(images: ImageSequence, i: int, side: int) -> np.ndarray | str:
-    """Decode image `i` to uint8 RGB with at most `side` pixels a side, or say why there is none."""
+    """Decode image `i` to uint8 RGB, at most `side` pixels a side, or return why that fails."""
     try:
         pixels = images[i]
     except (ImageError, FileNotFoundError):

@@ -1,15 +1,16 @@
 """Histograms of the scores of genuine and impostor pairs."""
 
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
 from skface.plotting._scores import pair_scores, scores_and_threshold
 from skface.plotting._style import (
-    DIFFERENT,
-    SAME,
+    GENUINE,
+    IMPOSTOR,
     axes_and_figure,
     count,
     import_pyplot,
@@ -17,9 +18,12 @@ from skface.plotting._style import (
     percent,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 class ScoreDistributionDisplay:
-    """Histograms of scores of the same person and of different people, with the threshold.
+    """Histograms of the scores of genuine and impostor pairs, with the threshold.
 
     Use :meth:`from_estimator` or :meth:`from_predictions` to create one. All parameters are stored
     as attributes.
@@ -27,24 +31,24 @@ class ScoreDistributionDisplay:
     Parameters
     ----------
     bin_edges : ndarray of shape (n_bins + 1,)
-        Edges of the bins, ascending. A threshold among the scores is one of them, so that what is
-        drawn beyond it is what it accepts.
+        Edges of the bins, ascending. A threshold within the range of the scores is one of them, so
+        the bins to its right hold the accepted pairs.
     genuine, impostor : ndarray of shape (n_bins,)
-        Number of pairs of the same person and of different people in each bin.
+        Number of genuine and of impostor pairs in each bin.
     threshold : float, default=None
-        Score from which on a pair is accepted; None draws none.
+        Pairs with ``score >= threshold`` are accepted. None draws no threshold.
     fmr, fnmr : float, default=None
-        False match and false non-match rate at the threshold, among compared pairs, in [0, 1]; NaN
-        if no pair of that kind was compared.
+        False match and false non-match rate at the threshold, in [0, 1]. They leave failures out,
+        and are NaN if all comparisons of a class failed.
     n_failures : tuple (int, int), default=(0, 0)
-        Failed pairs of the same person and of different people; they are in no bin.
+        Number of failed comparisons of genuine and of impostor pairs. They are in no bin.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes with the histograms.
     figure_ : matplotlib Figure
-        The figure of the axes.
+        The figure with the axes.
     genuine_, impostor_ : matplotlib StepPatch
         The two histograms.
     line_ : matplotlib Line2D or None
@@ -52,7 +56,7 @@ class ScoreDistributionDisplay:
 
     See Also
     --------
-    ErrorTradeoffDisplay : Both error rates at all thresholds.
+    ErrorTradeoffDisplay : FMR and FNMR at all thresholds.
 
     Examples
     --------
@@ -89,68 +93,31 @@ class ScoreDistributionDisplay:
         cls,
         estimator: Any,
         X: Any,
-        y: Any,
+        y: ArrayLike,
         *,
         n_bins: int = 50,
         log: bool = False,
-        ax: Any = None,
-    ) -> "ScoreDistributionDisplay":
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the scores and the threshold of a fitted verifier.
 
         Parameters
         ----------
         estimator : estimator
-            A fitted pipeline over pairs that ends with :class:`skface.PairVerifier`, whose
-            similarities and `threshold_` are drawn, or any binary classifier with
-            `decision_function` (threshold 0) or `predict_proba` (threshold 0.5).
+            A fitted pipeline over pairs that ends with :class:`skface.PairVerifier`, or any binary
+            classifier with `decision_function` or `predict_proba`. Drawn are the similarities and
+            `threshold_` of a PairVerifier, otherwise `decision_function` with threshold 0, or
+            `predict_proba` with threshold 0.5.
         X : pairs
             What the estimator takes.
         y : array-like of shape (n_pairs,)
-            Labels of two kinds; the larger one means "same person".
+            Two labels; the larger one marks genuine pairs (same person).
         n_bins : int, default=50
-            Number of bins, or one more.
+            Number of bins. There may be one more, to have an edge at the threshold.
         log : bool, default=False
-            Whether heights are on a logarithmic scale, which shows rare scores.
+            Whether the vertical axis is logarithmic, which shows rare scores.
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
-
-        Returns
-        -------
-        display : ScoreDistributionDisplay
-            The display, drawn.
-        """
-        import_pyplot(cls.__name__)  # before the work
-        y_score, threshold = scores_and_threshold(estimator, X)
-        return cls.from_predictions(y, y_score, threshold=threshold, n_bins=n_bins, log=log, ax=ax)
-
-    @classmethod
-    def from_predictions(
-        cls,
-        y_true: Any,
-        y_score: Any,
-        *,
-        threshold: float | None = None,
-        n_bins: int = 50,
-        log: bool = False,
-        ax: Any = None,
-    ) -> "ScoreDistributionDisplay":
-        """Draw given scores.
-
-        Parameters
-        ----------
-        y_true : array-like of shape (n_pairs,)
-            Labels of two kinds; the larger one means "same person".
-        y_score : array-like of shape (n_pairs,)
-            Similarities, larger = more alike. NaN is a failed comparison, which is counted and not
-            drawn.
-        threshold : float, default=None
-            Score from which on a pair is accepted; None draws none.
-        n_bins : int, default=50
-            Number of bins, or one more.
-        log : bool, default=False
-            Whether heights are on a logarithmic scale, which shows rare scores.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
+            Axes to draw on. None creates new axes.
 
         Returns
         -------
@@ -160,7 +127,52 @@ class ScoreDistributionDisplay:
         Raises
         ------
         ValueError
-            If lengths differ, scores are infinite or all NaN, or there are not two classes.
+            If the estimator does not have two classes, or as :meth:`from_predictions`.
+        TypeError
+            If the estimator gives no scores.
+        """
+        import_pyplot(cls.__name__)  # fails before the work
+        y_score, threshold = scores_and_threshold(estimator, X)
+        return cls.from_predictions(y, y_score, threshold=threshold, n_bins=n_bins, log=log, ax=ax)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        y_score: ArrayLike,
+        *,
+        threshold: float | None = None,
+        n_bins: int = 50,
+        log: bool = False,
+        ax: "Axes | None" = None,
+    ) -> Self:
+        """Draw given scores.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_pairs,)
+            Two labels; the larger one marks genuine pairs (same person).
+        y_score : array-like of shape (n_pairs,)
+            Similarities; larger = more alike. NaN marks a failed comparison, which the legend
+            counts and the histograms leave out.
+        threshold : float, default=None
+            Pairs with ``score >= threshold`` are accepted. None draws no threshold.
+        n_bins : int, default=50
+            Number of bins. There may be one more, to have an edge at the threshold.
+        log : bool, default=False
+            Whether the vertical axis is logarithmic, which shows rare scores.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None creates new axes.
+
+        Returns
+        -------
+        display : ScoreDistributionDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If lengths differ, scores are infinite or all NaN, or there are not exactly two classes.
         """
         import_pyplot(cls.__name__)
         check_scalar(n_bins, "n_bins", Integral, min_val=1)
@@ -168,7 +180,10 @@ class ScoreDistributionDisplay:
             check_scalar(threshold, "threshold", Real)
         same, score, failed = pair_scores(y_true, y_score)
         if failed.all():
-            raise ValueError(f"y_score is NaN for all {len(failed)} pairs: nothing to draw.")
+            raise ValueError(
+                f"y_score is NaN for all {len(failed)} pairs, so there is nothing to draw. Find "
+                "out why the comparisons failed."
+            )
         genuine, impostor = score[same & ~failed], score[~same & ~failed]
         edges = _bin_edges(score[~failed].min(), score[~failed].max(), n_bins, threshold)
         display = cls(
@@ -182,15 +197,15 @@ class ScoreDistributionDisplay:
         )
         return display.plot(ax=ax, log=log)
 
-    def plot(self, ax: Any = None, *, log: bool = False) -> "ScoreDistributionDisplay":
-        """Draw the histograms, each as percentages of the pairs of its kind.
+    def plot(self, ax: "Axes | None" = None, *, log: bool = False) -> Self:
+        """Draw the histograms, in percent of the compared pairs of each class.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
+            Axes to draw on. None creates new axes.
         log : bool, default=False
-            Whether heights are on a logarithmic scale, which shows rare scores.
+            Whether the vertical axis is logarithmic, which shows rare scores.
 
         Returns
         -------
@@ -203,20 +218,20 @@ class ScoreDistributionDisplay:
             100 * self.impostor / max(n_impostor, 1),
             self.bin_edges,
             fill=True,
-            facecolor=DIFFERENT,
+            facecolor=IMPOSTOR,
             edgecolor="white",
             hatch="///",
             linewidth=0,
-            label=f"different people ({count(n_impostor, 'pair')})",
+            label=f"{count(n_impostor, 'impostor pair')} (different people)",
         )
         self.genuine_ = self.ax_.stairs(
             100 * self.genuine / max(n_genuine, 1),
             self.bin_edges,
-            color=SAME,
+            color=GENUINE,
             linewidth=1.5,
-            label=f"same person ({count(n_genuine, 'pair')})",
+            label=f"{count(n_genuine, 'genuine pair')} (same person)",
         )
-        handles = [self.impostor_, self.genuine_]
+        handles: list[Any] = [self.impostor_, self.genuine_]
         self.line_ = None
         if self.threshold is not None:
             self.line_ = self.ax_.axvline(
@@ -232,43 +247,47 @@ class ScoreDistributionDisplay:
             half_a_pair = 50 / max(n_genuine, n_impostor)
             self.ax_.set_yscale("log")
             self.ax_.set_ylim(bottom=half_a_pair)
-        self.ax_.set(xlabel="score (larger = more alike)", ylabel="pairs of that kind (%)")
+        self.ax_.set(xlabel="score (larger = more alike)", ylabel="pairs of each class (%)")
         legend_on_top(self.ax_, handles, self.line_)
         return self
 
     def _rates(self) -> str:
-        """Word the operating point, as far as pairs were compared."""
+        """Word FMR and FNMR, those that are defined."""
         rates = (("FMR", self.fmr), ("FNMR", self.fnmr))
-        known = [f"{name} {percent(rate)}" for name, rate in rates if not np.isnan(rate)]
+        known = [
+            f"{name} {percent(rate)}"
+            for name, rate in rates
+            if rate is not None and not np.isnan(rate)
+        ]
         return ", ".join(known)
 
     def _failures(self) -> str:
-        """Word the failures, and the rates that count them as rejections."""
+        """Word the number of failures, and the rates that count them as rejected."""
         text = (
-            f"not drawn: {count(sum(self.n_failures), 'failed pair')} "
-            f"({self.n_failures[0]:,} same, {self.n_failures[1]:,} different)"
+            f"{count(sum(self.n_failures), 'failure')} left out "
+            f"({self.n_failures[0]:,} genuine, {self.n_failures[1]:,} impostor)"
         )
-        if self.threshold is None:
+        if self.fmr is None or self.fnmr is None:
             return text
         failed_genuine, failed_impostor = self.n_failures
         accepted = np.nan_to_num(self.fmr) * self.impostor.sum()
         rejected = np.nan_to_num(self.fnmr) * self.genuine.sum() + failed_genuine
         far = accepted / (self.impostor.sum() + failed_impostor)
         frr = rejected / (self.genuine.sum() + failed_genuine)
-        return f"{text};\nwith them: FAR {percent(far)}, FRR {percent(frr)}"
+        return f"{text};\ncounted as rejected: FAR {percent(far)}, FRR {percent(frr)}"
 
 
 def _bin_edges(low: float, high: float, n_bins: int, threshold: float | None) -> np.ndarray:
-    """Divide the range of scores evenly, with a threshold inside at an edge."""
+    """Divide the range of scores evenly; a threshold within the range is an edge."""
     low, high = float(low), float(high)
     width = (high - low) / n_bins or 1.0 / n_bins
     start = low if threshold is None or not low <= threshold <= high else threshold
     first, last = np.floor((low - start) / width), np.ceil((high - start) / width)
     edges = start + width * np.arange(first, max(last, first + 1) + 1)
-    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # whatever was rounded
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # in spite of rounding
     return edges
 
 
 def _share(flags: np.ndarray) -> float:
-    """Return the share of true ones, NaN if there is none at all."""
+    """Return the share of true values; NaN without values."""
     return float(flags.mean()) if len(flags) else float("nan")

@@ -1,24 +1,25 @@
-"""Scores of pairs: from an estimator, with its threshold, and by kind of pair."""
+"""Scores of pairs and the threshold of an estimator."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skface._utils.unwrap import final_estimator
 from skface.metrics._checks import check_scores
 
 
 class PairScores(NamedTuple):
-    """Checked scores of labelled pairs.
+    """Checked scores of labeled pairs.
 
     Attributes
     ----------
     same : ndarray of shape (n_pairs,), dtype bool
-        Whether the pair shows one person.
+        Whether the pair is genuine.
     score : ndarray of shape (n_pairs,)
-        Larger = more alike; NaN for failures.
+        Larger = more alike; NaN for failed comparisons.
     failed : ndarray of shape (n_pairs,), dtype bool
         Whether the comparison failed.
     """
@@ -28,55 +29,47 @@ class PairScores(NamedTuple):
     failed: np.ndarray
 
     def compared(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return `same` and `score` of the pairs that were compared, which must be of both kinds.
+        """Return `same` and `score` of the compared pairs, which must hold both classes.
 
         Raises
         ------
         ValueError
-            If all pairs of a kind failed.
+            If all pairs of a class failed.
         """
         same, score = self.same[~self.failed], self.score[~self.failed]
-        for kind, what in ((True, "the same person"), (False, "different people")):
+        for kind, what in ((True, "genuine"), (False, "impostor")):
             if not np.any(same == kind):
                 raise ValueError(
-                    f"y_score is NaN for all {np.sum(self.same == kind)} pairs of {what}: no rate "
-                    "can be computed. See why the comparisons failed."
+                    f"y_score is NaN for all {np.sum(self.same == kind)} {what} pairs, so their "
+                    "error rate is undefined. Find out why the comparisons failed."
                 )
         return same, score
 
 
-def pair_scores(y_true: Any, y_score: Any) -> PairScores:
-    """Check labels, of which the larger means "same person", and scores, of which NaN failed."""
+def pair_scores(y_true: ArrayLike, y_score: ArrayLike) -> PairScores:
+    """Check labels and scores of pairs."""
     same, score, _ = check_scores(y_true, y_score, None)
     return PairScores(same, score, np.isnan(score))
 
 
-def last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Return the step of a pipeline that decides, and `X` as it reaches that step.
-
-    The best estimator of a search counts as that estimator.
-    """
+def classifier_and_rows(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Return the classifier in a fitted search or pipeline, and `X` as it reaches it."""
     check_is_fitted(estimator)
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if not isinstance(estimator, Pipeline):
-        return estimator, X
-    if len(estimator) > 1:
-        X = estimator[:-1].transform(X)
-    return last_step(estimator[-1], X)
+    return final_estimator(estimator, X)
 
 
 def scores_and_threshold(estimator: Any, X: Any) -> tuple[np.ndarray, float]:
-    """Score pairs with a verifier or any binary classifier, and find where it decides.
+    """Score pairs with a fitted classifier, and find its threshold on the same scale.
 
-    Similarities and `threshold_` of a PairVerifier come first, for they show where the threshold
-    lies; then `decision_function` with 0, which keeps failures NaN; then `predict_proba` with 0.5.
+    Scores are, in order of preference: the similarities of a PairVerifier, with `threshold_`;
+    `decision_function`, which keeps failures NaN, with 0; `predict_proba`, with 0.5.
     """
-    classifier, X = last_step(estimator, X)
+    classifier, X = classifier_and_rows(estimator, X)
     classes = getattr(classifier, "classes_", ())
     if len(classes) != 2:
         raise ValueError(
-            f"estimator={type(classifier).__name__} is no classifier of pairs into same and "
-            f"different: it has {len(classes)} classes. End the pipeline with PairVerifier."
+            f"estimator={type(classifier).__name__} has {len(classes)} classes, but a verifier has "
+            "two, genuine and impostor. End the pipeline with PairVerifier."
         )
     if hasattr(classifier, "score_pairs"):
         return classifier.score_pairs(X), classifier.threshold_
@@ -88,18 +81,18 @@ def scores_and_threshold(estimator: Any, X: Any) -> tuple[np.ndarray, float]:
             score = getattr(classifier, method)(X)
             return (score[:, 1] if method == "predict_proba" else score), threshold
     raise TypeError(
-        f"estimator={type(classifier).__name__} has none of score_pairs, {', '.join(methods)}: "
-        "its decisions come without scores."
+        f"estimator={type(classifier).__name__} gives no scores: it has none of score_pairs, "
+        f"{', '.join(methods)}. End the pipeline with PairVerifier."
     )
 
 
 def _threshold_of(classifier: Any) -> dict[str, float]:
-    """Return the methods that scikit-learn's threshold classifiers may decide by, in order."""
+    """Return the score methods and thresholds of scikit-learn's threshold classifiers."""
     if isinstance(classifier, TunedThresholdClassifierCV):
         threshold = classifier.best_threshold_
     else:
         threshold = classifier.threshold
-    methods = ("predict_proba", "decision_function")
+    methods: tuple[str, ...] = ("predict_proba", "decision_function")
     if classifier.response_method != "auto":
         methods = (classifier.response_method,)
     natural = {"predict_proba": 0.5, "decision_function": 0.0}

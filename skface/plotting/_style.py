@@ -1,13 +1,16 @@
-"""What the pictures share: colours, wording of numbers, and the late import of matplotlib."""
+"""Colors, wording of numbers and legends of the Displays, and the late import of matplotlib."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-SAME = "#00436B"  # dark, DIFFERENT is light: told apart in grey and by the colour-blind
-DIFFERENT = "#E69F00"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GENUINE = "#00436B"  # dark, and IMPOSTOR light: distinct in gray and for the color-blind
+IMPOSTOR = "#E69F00"
 
 
 def import_pyplot(display: str) -> Any:
-    """Import ``matplotlib.pyplot``, or say how to get it; `display` is who needs it."""
+    """Import ``matplotlib.pyplot`` for `display`, or raise an error that says how to install it."""
     try:
         import matplotlib.pyplot
     except ImportError as error:
@@ -17,11 +20,11 @@ def import_pyplot(display: str) -> Any:
     return matplotlib.pyplot
 
 
-def axes_and_figure(display: str, ax: Any) -> tuple[Any, Any]:
-    """Return the axes to draw on, new ones for None, and their figure."""
+def axes_and_figure(display: str, ax: "Axes | None") -> "tuple[Axes, Any]":
+    """Return the axes to draw on (new ones if `ax` is None), and their figure or subfigure."""
     pyplot = import_pyplot(display)
     if ax is None:
-        _, ax = pyplot.subplots(layout="constrained")  # what is beside the axes is not cut off
+        _, ax = pyplot.subplots(layout="constrained")  # which leaves room for labels and legend
     return ax, ax.figure
 
 
@@ -36,14 +39,14 @@ def count(n: int, noun: str) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """Cut `text` to at most `length` characters, the last of which then is an ellipsis."""
+    """Cut `text` to at most `length` characters, with an ellipsis at the end."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def legend_on_top(ax: Any, handles: list, line: Any = None) -> Any:
-    """Put a legend at the top of the axes, and let everything else end below it.
+    """Put a legend at the top of the axes, and make room so that it covers nothing.
 
-    `line` is a vertical line across the axes.
+    `line` is a vertical line across the axes, which is cut off below the legend.
     """
     legend = ax.legend(handles=handles, loc="upper left", frameon=False, fontsize="small")
     share = legend.get_window_extent().height / ax.get_window_extent().height + 0.02

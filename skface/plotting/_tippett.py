@@ -1,14 +1,15 @@
 """Cumulative proportions of log-likelihood ratios."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skface.metrics import cllr, far_frr_curve, min_cllr
-from skface.plotting._scores import last_step, pair_scores
+from skface.plotting._scores import classifier_and_rows, pair_scores
 from skface.plotting._style import (
-    DIFFERENT,
-    SAME,
+    GENUINE,
+    IMPOSTOR,
     axes_and_figure,
     count,
     import_pyplot,
@@ -16,15 +17,19 @@ from skface.plotting._style import (
     percent,
 )
 
-_N_STEPS = 5000  # drawn at most; a step of a larger number would be lower than a pixel
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_N_STEPS = 5000  # drawn at most; the steps of more would be smaller than a pixel
 
 
 class TippettDisplay:
-    """Tippett plot: how often likelihood ratios point the right way, and how far.
+    """Tippett plot: cumulative distributions of the likelihood ratios of both classes.
 
-    For every likelihood ratio it shows which share of the same pairs has a smaller one, and which
-    share of the different pairs has at least that one. Both curves are low where evidence is
-    misleading: right of 1 that of different people, left of 1 that of the same person.
+    For each likelihood ratio it shows the share of genuine pairs with a smaller ratio, and the
+    share of impostor pairs with at least this ratio. The evidence of a genuine pair is misleading
+    if its ratio is below 1, that of an impostor pair if its ratio is 1 or more. Shares leave failed
+    comparisons out.
 
     Use :meth:`from_estimator` or :meth:`from_predictions` to create one. All parameters are stored
     as attributes.
@@ -32,32 +37,32 @@ class TippettDisplay:
     Parameters
     ----------
     log_likelihood_ratios : ndarray of shape (n_steps,)
-        Natural logarithms, ascending.
+        Natural logarithms of likelihood ratios, ascending.
     genuine_below : ndarray of shape (n_steps,)
-        Share of the same pairs with a smaller ratio, in [0, 1].
+        Share of the genuine pairs with a smaller ratio, in [0, 1].
     impostor_reaching : ndarray of shape (n_steps,)
-        Share of the different pairs with at least this ratio, in [0, 1].
+        Share of the impostor pairs with at least this ratio, in [0, 1].
     misleading : tuple (float, float)
-        Shares of the same pairs below a ratio of 1, and of the different pairs from 1 on.
+        Share of the genuine pairs with a ratio below 1, and of the impostor pairs with 1 or more.
     cllr, min_cllr : float, default=None
-        Cost of the ratios and what the best recalibration would leave of it, in bits, see
-        :func:`skface.metrics.cllr`.
+        Cost of the ratios, and the cost after the best recalibration, in bits per pair; see
+        :func:`skface.metrics.cllr`. Failures cost one bit.
     n_failures : int, default=0
-        Failed pairs, which are in neither share.
+        Number of failed comparisons, which both shares leave out.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Axes with the curves; x is the decimal logarithm of the likelihood ratio.
+        Axes with the curves. x is the decimal logarithm of the likelihood ratio.
     figure_ : matplotlib Figure
-        The figure of the axes.
+        The figure with the axes.
     genuine_, impostor_, line_ : matplotlib Line2D
         The two curves, and the line at a ratio of 1.
 
     See Also
     --------
-    skface.PairVerifier.log_likelihood_ratio : Where the ratios come from.
-    sklearn.calibration.CalibrationDisplay : The like for the probabilities of any classifier.
+    skface.PairVerifier.log_likelihood_ratio : Computes the ratios.
+    sklearn.calibration.CalibrationDisplay : Calibration of the probabilities of any classifier.
 
     Examples
     --------
@@ -90,22 +95,23 @@ class TippettDisplay:
         self.n_failures = n_failures
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, y: Any, *, ax: Any = None) -> "TippettDisplay":
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: ArrayLike, *, ax: "Axes | None" = None
+    ) -> Self:
         """Draw the likelihood ratios of a fitted verifier.
 
         Parameters
         ----------
         estimator : estimator
-            A fitted :class:`skface.PairVerifier`, or a pipeline that ends with one. Other
-            classifiers have probabilities, which depend on the mixture they were trained on;
-            subtract the logit of its share of same pairs from the logit of a probability, and use
-            :meth:`from_predictions`.
+            A fitted :class:`skface.PairVerifier`, or a pipeline that ends with one. For another
+            classifier use :meth:`from_predictions`: its log-likelihood ratio is the logit of its
+            probability minus the logit of the share of genuine pairs in training.
         X : pairs
             What the estimator takes.
         y : array-like of shape (n_pairs,)
-            Labels of two kinds; the larger one means "same person".
+            Two labels; the larger one marks genuine pairs (same person).
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
+            Axes to draw on. None creates new axes.
 
         Returns
         -------
@@ -116,9 +122,11 @@ class TippettDisplay:
         ------
         TypeError
             If the estimator gives no likelihood ratios.
+        ValueError
+            As :meth:`from_predictions`.
         """
-        import_pyplot(cls.__name__)  # before the work
-        verifier, X = last_step(estimator, X)
+        import_pyplot(cls.__name__)  # fails before the work
+        verifier, X = classifier_and_rows(estimator, X)
         if not hasattr(verifier, "log_likelihood_ratio"):
             raise TypeError(
                 f"estimator={type(verifier).__name__} gives no log_likelihood_ratio. End the "
@@ -128,18 +136,21 @@ class TippettDisplay:
         return cls.from_predictions(y, verifier.log_likelihood_ratio(X), ax=ax)
 
     @classmethod
-    def from_predictions(cls, y_true: Any, y_score: Any, *, ax: Any = None) -> "TippettDisplay":
+    def from_predictions(
+        cls, y_true: ArrayLike, y_score: ArrayLike, *, ax: "Axes | None" = None
+    ) -> Self:
         """Draw given likelihood ratios.
 
         Parameters
         ----------
         y_true : array-like of shape (n_pairs,)
-            Labels of two kinds; the larger one means "same person".
+            Two labels; the larger one marks genuine pairs (same person).
         y_score : array-like of shape (n_pairs,)
-            Natural logarithms of likelihood ratios. NaN is a failed comparison, which is counted in
-            the legend and is in neither share; to `cllr` it is a ratio of 1.
+            Natural logarithms of likelihood ratios, genuine against impostor. NaN marks a failed
+            comparison. The legend counts it, both shares leave it out, and in Cllr it costs one
+            bit.
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
+            Axes to draw on. None creates new axes.
 
         Returns
         -------
@@ -149,8 +160,8 @@ class TippettDisplay:
         Raises
         ------
         ValueError
-            If lengths differ, ratios are infinite, there are not two classes, or no pair of a
-            class was compared.
+            If lengths differ, ratios are infinite, there are not exactly two classes, or all
+            comparisons of a class failed.
         """
         import_pyplot(cls.__name__)
         scores = pair_scores(y_true, y_score)
@@ -168,13 +179,13 @@ class TippettDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, ax: Any = None) -> "TippettDisplay":
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw both curves.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes new ones.
+            Axes to draw on. None creates new axes.
 
         Returns
         -------
@@ -184,15 +195,20 @@ class TippettDisplay:
         self.ax_, self.figure_ = axes_and_figure(type(self).__name__, ax)
         decades = self.log_likelihood_ratios / np.log(10)
         margin = max(0.05 * (decades[-1] - decades[0]), 0.1)
-        # to the edges of the axes, beyond which nothing changes
+        # extended to the edges of the axes; the curves are flat there
         x = np.concatenate(([decades[0] - margin], decades, [decades[-1] + margin]))
         curves = (
-            (self.impostor_reaching, DIFFERENT, "-", "different people, this ratio or more"),
-            (self.genuine_below, SAME, "--", "same person, less than this ratio"),
+            (
+                self.impostor_reaching,
+                IMPOSTOR,
+                "-",
+                "impostor pairs with at least this ratio",
+            ),
+            (self.genuine_below, GENUINE, "--", "genuine pairs with a smaller ratio"),
         )
         handles = []
         for share, color, linestyle, label in curves:
-            # "pre": between two thresholds the shares are those of the upper one
+            # "pre": between two ratios the shares are those of the larger one
             handles += self.ax_.plot(
                 x,
                 100 * np.concatenate((share[:1], share, share[-1:])),
@@ -208,7 +224,7 @@ class TippettDisplay:
             0,
             color="black",
             linestyle=":",
-            label="ratio 1: misleading for {} of different, {} of same pairs".format(*misleading),
+            label="ratio 1: misleading for {} of impostor, {} of genuine pairs".format(*misleading),
         )
         handles.append(self.line_)
         for remark in self._remarks():
@@ -217,20 +233,20 @@ class TippettDisplay:
             xlim=(x[0], x[-1]),
             ylim=(-1, 101),
             yticks=range(0, 101, 20),
-            xlabel="likelihood ratio: how many times likelier for the same person",
-            ylabel="pairs of that kind (%)",
+            xlabel="likelihood ratio, genuine against impostor",
+            ylabel="pairs of each class (%)",
         )
-        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        self.ax_.locator_params(axis="x", integer=True)
         self.ax_.xaxis.set_major_formatter(lambda decade, _: f"$10^{{{decade:g}}}$")
         legend_on_top(self.ax_, handles, self.line_)
         return self
 
     def _remarks(self) -> list[str]:
-        """Word what the curves do not show."""
+        """Word Cllr and the number of failures."""
         remarks = []
         if self.cllr is not None:
             best = "" if self.min_cllr is None else f", {self.min_cllr:.3f} at best calibration"
             remarks.append(f"Cllr {self.cllr:.3f} bit{best}")
         if self.n_failures:
-            remarks.append(f"not drawn: {count(self.n_failures, 'failed pair')}")
+            remarks.append(f"{count(self.n_failures, 'failure')} left out of the curves")
         return remarks

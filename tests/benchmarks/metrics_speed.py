@@ -33,11 +33,11 @@ def measure(function):
 
 
 def main():
-    """Print the table for as many same as different pairs, and for few same pairs."""
+    """Print the table for as many genuine as impostor pairs, and for few genuine pairs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("n_pairs", nargs="?", type=float, default=1e7)
     n_pairs = int(parser.parse_args().n_pairs)
-    print("| same pairs | function | seconds | times roc_curve | peak MB |")
+    print("| genuine pairs | function | seconds | times roc_curve | peak MB |")
     print("|---|---|---|---|---|")
     for share in (0.5, 0.01):
         rng = np.random.default_rng(0)
@@ -47,8 +47,8 @@ def main():
             "sklearn.metrics.roc_curve": lambda y=y, s=score: roc_curve(y, s),
             "far_frr_curve": lambda y=y, s=score: far_frr_curve(y, s),
             "equal_error_rate": lambda y=y, s=score: equal_error_rate(y, s),
-            'equal_error_rate(method="convex-hull")': lambda y=y, s=score: equal_error_rate(
-                y, s, method="convex-hull"
+            'equal_error_rate(method="convex_hull")': lambda y=y, s=score: equal_error_rate(
+                y, s, method="convex_hull"
             ),
             "tar_at_far": lambda y=y, s=score: tar_at_far(y, s, 1e-3),
             "min_cllr": lambda y=y, s=score: min_cllr(y, s),

@@ -123,8 +123,7 @@ def test_text_says_what_the_dict_holds():
     lines = text.splitlines()
     assert lines[0].split() == ["pairs", "of", "30", "people", "all", "failed"]
     assert lines[1].split() == [
-        "same",
-        "person",
+        "genuine",
         f"{report['n_genuine']}",
         f"{report['n_failed_genuine']}",
     ]
@@ -168,7 +167,7 @@ def test_too_small_a_far_warns_and_is_marked():
     marked = [line[:13].strip() for line in text.splitlines() if line.startswith("FAR <=")]
     assert marked[:3] == ["FAR <= 0.1", "FAR <= 0.0001", "FAR <= 1e-05"]
     assert text.count("FAR <= 0.0001 *") == text.count("FAR <= 1e-05 *") == 2
-    assert "* At least 1 / FAR different pairs are needed" in text
+    assert "* At least 1 / FAR impostor pairs are needed" in text
 
 
 @pytest.mark.parametrize("as_names", [False, True])

@@ -1,24 +1,23 @@
-"""How well a verifier does on people it has not seen: fold by fold, and on LFW."""
+"""Cross-validation of a verifier, with error rates for each fold."""
 
-import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import column_or_1d
 
-from skface._frozen import fit_sources, must_be_fitted
-from skface._report import Report, table
-from skface._validation import check_option, name_some
-from skface.datasets import load_lfw_pairs
+from skface._utils.estimators import must_be_fitted, pretrained_files
+from skface._utils.report import Report, table
+from skface._utils.unwrap import final_estimator
+from skface._validation import name_some
 from skface.metrics import rate_interval
-from skface.model_selection import describe_folds
-from skface.model_selection._folds import split_rows
+from skface.model_selection._folds import describe_folds, split_rows
 
 _MEASURES = ("threshold", "accuracy", "accuracy_compared", "far", "frr", "fmr", "fnmr")
 
@@ -26,18 +25,18 @@ _MEASURES = ("threshold", "accuracy", "accuracy_compared", "far", "frr", "fmr", 
 def cross_validate_pairs(
     estimator: Any,
     X: Any,
-    y: Any,
+    y: ArrayLike,
     *,
     cv: Any,
-    groups: Any = None,
-    params: dict[str, Any] | None = None,
+    groups: ArrayLike | None = None,
+    params: Mapping[str, Any] | None = None,
     n_jobs: int | None = None,
 ) -> Report:
-    """Judge a verifier by cross-validation, with all that a report on verification needs.
+    """Evaluate a verifier by cross-validation, with accuracy and error rates for each fold.
 
-    In every fold a clone is fitted to the training pairs, threshold included, and decides on the
-    test pairs. Pairs that could not be compared stay in: they are rejected, so they count as errors
-    if they show one person. All figures are given with and without them.
+    In each fold a clone is fitted to the training pairs, threshold included, and tested on the test
+    pairs. Accuracy, FAR and FRR count failed comparisons as rejected. A second accuracy, FMR and
+    FNMR leave them out.
 
     Parameters
     ----------
@@ -49,62 +48,65 @@ def cross_validate_pairs(
         ``requires_fit=False``), which are not fitted; and an aligner, an embedder with frozen
         weights, or a :class:`PerFace` over both, which are fitted once, to all pairs.
     X : pairs
-        What `estimator` takes.
+        The pairs that `estimator` takes.
     y : array-like of shape (n_pairs,)
-        Labels of two kinds; the larger one means "same".
+        Two labels; the larger one marks genuine pairs (same person).
     cv : splitter, iterable of (train, test), or int
-        Such as :class:`IdentityKFold`, or :class:`sklearn.model_selection.PredefinedSplit` for
-        folds that come with the data.
+        Any `cv` of scikit-learn, such as :class:`IdentityKFold`, or
+        :class:`sklearn.model_selection.PredefinedSplit` for folds that come with the data.
     groups : array-like of shape (n_pairs, 2), default=None
-        The two people of each pair, which `cv` may need. With them, test pairs that show somebody
-        who is in training are counted.
+        The two people of each pair. Splitters over people need them. If given, test pairs with a
+        person who is in training are counted.
     params : dict, default=None
-        Further arguments of ``estimator.fit``, each with one value per pair: ``{"groups": groups}``
-        lets a :class:`sklearn.model_selection.GridSearchCV` make identity-disjoint folds of its
-        own.
+        Further arguments of ``estimator.fit``, each with one value per pair. For example,
+        ``{"groups": groups}`` lets a :class:`sklearn.model_selection.GridSearchCV` use a splitter
+        over people.
     n_jobs : int, default=None
-        Folds to work on at a time. None means 1, -1 all processors.
+        Number of folds to run in parallel. None means 1, -1 all processors.
 
     Returns
     -------
     report : Report
         A :class:`sklearn.utils.Bunch` that prints as a table:
 
-        - `folds`: a list with one dict per fold, which :class:`pandas.DataFrame` takes as it is:
-          `fold`; `n_train`; `n_genuine` and `n_impostor`, all test pairs of one and of two people;
-          `n_failed_genuine` and `n_failed_impostor`, those of them whose score is NaN; `threshold`
-          (NaN if `estimator` has none); `accuracy`, `far` and `frr` of all test pairs, failures
-          rejected; `accuracy_compared`, `fmr` and `fnmr` without failures.
-        - `mean`, `sd` and `se`: dicts of the last seven over folds. `sd` has ``ddof=1``, and `se`,
-          the standard error of the mean, is ``sd / sqrt(n_folds)``; both are NaN for one fold.
-        - `accuracy_interval`: the 95 % Clopper-Pearson interval of the accuracy on all test pairs,
-          as if they were independent. If pairs share people it is too narrow; then ask
+        - `folds`: a list with one dict per fold, which :class:`pandas.DataFrame` takes. It holds
+          `fold`; `n_train`; `n_genuine` and `n_impostor`, the numbers of test pairs, failures
+          included; `n_failed_genuine` and `n_failed_impostor`; `threshold` (NaN if `estimator` has
+          none); `accuracy`, `far` and `frr`, which count failures as rejected; and
+          `accuracy_compared`, `fmr` and `fnmr`, which leave failures out.
+        - `mean`, `sd` and `se`: dicts of the last seven over folds. `sd` is the standard deviation
+          with ``ddof=1``. `se` is the standard error of the mean, ``sd / sqrt(n_folds)``. Both are
+          NaN for one fold.
+        - `accuracy_interval`: the 95 % Clopper-Pearson interval of the accuracy over all test
+          pairs, failures counted as rejected. It assumes independent pairs and is too narrow if
+          pairs share people. For intervals over people use
           :func:`skface.metrics.verification_report` with ``threshold=0`` and identities.
-        - `rows`, `row_folds`, `y_true`, `y_score`, `y_pred`: the test pairs of all folds, one after
-          the other, for Displays and metrics. `y_score` is the `decision_function`, 0 at the
-          threshold of its fold (or the probability of "same", for a classifier that has no
-          `decision_function`); NaN for failures.
-        - `n_seen_test`: test pairs with somebody who is in training; None without `groups`.
+        - `rows`, `row_folds`, `y_true`, `y_score`, `y_pred`: the test pairs of all folds, fold
+          after fold, for metrics and Displays. `y_score` is the `decision_function`, which is 0 at
+          the threshold of its fold, or `predict_proba` of a genuine pair if the classifier has no
+          `decision_function`. It is NaN for failures.
+        - `n_seen_test`: number of test pairs with a person who is in training; None without
+          `groups`.
         - `text`: the table.
 
     Raises
     ------
     ValueError
-        If `y` does not hold two classes, lengths differ, or `cv` refuses the pairs.
+        If `y` does not hold two classes, lengths differ, or `cv` raises one.
     TypeError
         If `estimator` has neither `decision_function` nor `predict_proba`.
 
     See Also
     --------
-    evaluate_lfw : This on Labeled Faces in the Wild.
-    sklearn.model_selection.cross_validate : Any estimator and any scorer, one number a fold.
+    evaluate_lfw : The same on Labeled Faces in the Wild.
+    sklearn.model_selection.cross_validate : Any estimator and any scorer.
     skface.metrics.verification_report : Error rates at chosen operating points, with intervals.
 
     Notes
     -----
-    The folds share most of their training pairs, so their figures depend on each other, and no
-    estimate of the standard error from them is free of bias [1]_. The SE here is the one that the
-    protocol of LFW asks for. Many projects print the SD over folds instead, which is larger.
+    Folds share most of their training pairs, so their figures are correlated. No unbiased estimate
+    of the standard error from folds exists [1]_. The SE here is the one of the LFW protocol. Many
+    projects report the SD over folds instead, which is larger.
 
     References
     ----------
@@ -116,7 +118,7 @@ def cross_validate_pairs(
     >>> from sklearn.decomposition import PCA
     >>> from sklearn.pipeline import make_pipeline
     >>> from skface import IdentityKFold, PairVerifier, PerFace, make_faces, make_pairs
-    >>> from skface.evaluation import cross_validate_pairs
+    >>> from skface.model_selection import cross_validate_pairs
     >>> faces = make_faces(30, 4, 32, difficulty=0.1, random_state=0)
     >>> pairs = make_pairs(faces.target, random_state=0)
     >>> pipe = make_pipeline(PerFace(PCA(20, random_state=0)), PairVerifier())
@@ -133,28 +135,28 @@ def cross_validate_pairs(
     SE                      0.0275      2.42   7.17   1.92
     <BLANKLINE>
     accuracy 79.86 % (SE 2.42)
-    SD over 3 folds with ddof=1; SE = SD / sqrt(3), that of the mean.
+    SD over 3 folds with ddof=1; SE of the mean = SD / sqrt(3).
     95 % interval of the accuracy on 243 pairs: [74.23, 84.69] %
     (Clopper-Pearson, too narrow if pairs share people)
     >>> scores = report.y_true, report.y_score  # for metrics and Displays
     """
     X, y, groups = indexable(X, y, groups)
-    y = column_or_1d(y)
-    classes = np.unique(y)
+    labels = np.asarray(column_or_1d(y))
+    classes = np.unique(labels)
     if len(classes) != 2:
         raise ValueError(
-            f"y holds {len(classes)} classes, {name_some(classes.tolist())}: it must say same or "
-            "different."
+            f"y holds {len(classes)} classes, {name_some(classes.tolist())}; it must hold two, "
+            "genuine and impostor pairs."
         )
     params = params or {}
-    check_consistent_length(y, *params.values())
-    splits = list(split_rows(cv, X, y, groups))
+    check_consistent_length(labels, *params.values())
+    splits = list(split_rows(cv, X, labels, groups))
     estimator, X = _run_fixed_steps(estimator, X)
     results = Parallel(n_jobs=n_jobs)(
         delayed(_fit_and_decide)(
             clone(estimator),
             _take(X, train),
-            y[train],
+            labels[train],
             {name: _take(values, train) for name, values in params.items()},
             _take(X, test),
             classes[1],
@@ -167,110 +169,33 @@ def cross_validate_pairs(
             "fold": number,
             "n_train": len(train),
             "threshold": thresholds[number],
-            **_count(y[test] == classes[1], scores[number], accepted[number]),
+            **_count(labels[test] == classes[1], scores[number], accepted[number]),
         }
         for number, (train, test) in enumerate(splits)
     ]
     report = Report(folds=folds, **_average(folds))
     report.rows = np.concatenate([test for _, test in splits])
     report.row_folds = np.repeat(np.arange(len(splits)), [len(test) for _, test in splits])
-    report.y_true = y[report.rows]
+    report.y_true = labels[report.rows]
     report.y_score = np.concatenate(scores)
     report.y_pred = classes[np.concatenate(accepted).astype(np.intp)]
     n_right = np.count_nonzero(report.y_pred == report.y_true)
     report.accuracy_interval = rate_interval(n_right, len(report.rows))
     report.n_seen_test = None
     if groups is not None:
-        leaks = describe_folds(splits, X, y, groups).folds
+        leaks = describe_folds(splits, X, labels, groups).folds
         report.n_seen_test = sum(fold["n_seen_test"] for fold in leaks)
     report.text = _describe(report)
     return report
 
 
-def evaluate_lfw(
-    estimator: Any,
-    data_home: str | os.PathLike | None = None,
-    subset: str = "10_folds",
-    *,
-    funneled: bool = True,
-    n_jobs: int | None = None,
-) -> Report:
-    """Judge a verifier on Labeled Faces in the Wild, by its protocol.
-
-    View 2, for the final report, is ten folds of 600 pairs that share nobody: the verifier is
-    fitted, and its threshold learned, on nine of them and tested on the tenth. View 1, for
-    development, is one split: fitted on its training pairs, tested on its test pairs.
-
-    Parameters
-    ----------
-    estimator : classifier
-        A verifier that takes pairs of paths, as for :func:`cross_validate_pairs`. Photos in which
-        no face is found stop it, unless its aligner has ``on_failure="nan"``.
-    data_home : path, default=None
-        The folder that holds ``lfw_home``, or ``lfw_home`` itself; None means
-        :func:`sklearn.datasets.get_data_home`.
-    subset : {"10_folds", "test"}, default="10_folds"
-        View 2, or the test pairs of View 1.
-    funneled : bool, default=True
-        Whether to use the photos in ``lfw_funneled`` or those in ``lfw``.
-    n_jobs : int, default=None
-        Folds to work on at a time. None means 1, -1 all processors.
-
-    Returns
-    -------
-    report : Report
-        As of :func:`cross_validate_pairs`. The accuracy that the protocol asks for is
-        ``report.mean["accuracy"]`` with standard error ``report.se["accuracy"]``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder, an index file or photos are missing.
-    ValueError
-        If `subset` is another one, or an index file is not what LFW publishes.
-
-    See Also
-    --------
-    cross_validate_pairs : The same on other pairs.
-    skface.load_lfw_pairs : The pairs.
-
-    Notes
-    -----
-    Use View 2 once, after everything was decided on View 1. The folds are those of the file, and no
-    pair is dropped, so that the figures are comparable. Say along with them which photos, of whom,
-    the network was trained on: LFW asks for it, and people of LFW are in most training sets.
-
-    Examples
-    --------
-    >>> from skface import make_face_verifier
-    >>> from skface.evaluation import evaluate_lfw
-    >>> print(evaluate_lfw(make_face_verifier(on_failure="nan")))  # doctest: +SKIP
-    """
-    check_option(subset, "subset", ("10_folds", "test"))
-    if subset == "10_folds":
-        views = [load_lfw_pairs(data_home, subset, funneled=funneled)]
-        folds = views[0].folds
-    else:
-        views = [load_lfw_pairs(data_home, name, funneled=funneled) for name in ("train", "test")]
-        folds = np.repeat([-1, 0], [len(view.target) for view in views])  # -1: never tested
-    X, y, groups = (
-        np.concatenate([view[key] for view in views]) for key in ("data", "target", "identities")
-    )
-    return cross_validate_pairs(
-        estimator, X, y, cv=PredefinedSplit(folds), groups=groups, n_jobs=n_jobs
-    )
-
-
 def _run_fixed_steps(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Run the steps at the beginning of a pipeline that learn nothing; return what remains.
-
-    Aligners and pretrained networks, which have to read their files, are fitted to all rows before.
-    """
+    """Run the first steps of a pipeline that fitting does not change; return the rest and X."""
     if not isinstance(estimator, Pipeline):
         return estimator, X
     n_fixed = 0
     for _, step in estimator.steps[:-1]:
-        if not hasattr(step, "transform") or fit_sources(step) is None:
+        if not hasattr(step, "transform") or pretrained_files(step) is None:
             break
         X = clone(step).fit_transform(X) if must_be_fitted(step) else step.transform(X)
         n_fixed += 1
@@ -287,41 +212,26 @@ def _take(X: Any, rows: np.ndarray) -> Any:
 def _fit_and_decide(
     estimator: Any, X_train: Any, y_train: np.ndarray, params: dict[str, Any], X: Any, same: Any
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Fit, and return of the test pairs scores and whether they are accepted; and the threshold."""
+    """Fit; return the scores of the test pairs, whether they are accepted, and the threshold."""
     estimator.fit(X_train, y_train, **params)
-    final = estimator
-    if isinstance(estimator, Pipeline) and len(estimator) > 1:
-        # score and decision from one pass through the steps before
-        X, final = estimator[:-1].transform(X), estimator[-1]
+    # scores and decisions from one pass through the steps before the classifier
+    final, X = final_estimator(estimator, X)
     if hasattr(final, "decision_function"):
         score = final.decision_function(X)
     elif hasattr(final, "predict_proba"):
         score = final.predict_proba(X)[:, 1]
     else:
         raise TypeError(
-            f"estimator={estimator!r} has neither decision_function nor predict_proba; put a "
-            "PairVerifier or another classifier at its end."
+            f"estimator={estimator!r} has neither decision_function nor predict_proba. End it with "
+            "a PairVerifier or another classifier."
         )
     accepted = (final.predict(X) == same) & ~np.isnan(score)
-    return score, accepted, _find_threshold(final)
-
-
-def _find_threshold(estimator: Any) -> float:
-    """Return the threshold that a classifier learned, wherever it is; NaN if there is none."""
-    while True:
-        if isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif isinstance(estimator, Pipeline):
-            estimator = estimator[-1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            learned = getattr(estimator, "best_threshold_", np.nan)
-            return float(getattr(estimator, "threshold_", learned))
+    threshold = getattr(final, "threshold_", getattr(final, "best_threshold_", np.nan))
+    return score, accepted, float(threshold)
 
 
 def _count(same: np.ndarray, score: np.ndarray, accepted: np.ndarray) -> dict[str, Any]:
-    """Count pairs and compute the rates of one fold, with and without failures."""
+    """Count the pairs of a fold and compute its rates, with and without failures."""
     failed = np.isnan(score)
     right = accepted == same
     return {
@@ -339,7 +249,7 @@ def _count(same: np.ndarray, score: np.ndarray, accepted: np.ndarray) -> dict[st
 
 
 def _mean(values: np.ndarray) -> float:
-    """Return the mean, NaN of nothing."""
+    """Return the mean; NaN without values."""
     return float(values.mean()) if len(values) else np.nan
 
 
@@ -356,7 +266,7 @@ def _average(folds: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def _describe(report: Report) -> str:
-    """Lay out the report."""
+    """Write the report as text."""
     names = ("threshold", "accuracy", "far", "frr")
     rows = [["fold", "pairs", "failed", "threshold", "accuracy", "FAR", "FRR"]]
     for fold in report.folds:
@@ -375,13 +285,11 @@ def _describe(report: Report) -> str:
             for title, name in (("accuracy", "accuracy_compared"), ("FMR", "fmr"), ("FNMR", "fnmr"))
         ]
         lines += [
-            f"{n_failed:,} pairs failed and count as rejected; without them",
+            f"{n_failed:,} pairs failed. Above they count as rejected. Without them:",
             ", ".join(rates),
         ]
     if n_folds > 1:
-        lines.append(
-            f"SD over {n_folds} folds with ddof=1; SE = SD / sqrt({n_folds}), that of the mean."
-        )
+        lines.append(f"SD over {n_folds} folds with ddof=1; SE of the mean = SD / sqrt({n_folds}).")
     low, high = report.accuracy_interval
     lines += [
         f"95 % interval of the accuracy on {len(report.rows):,} pairs: "
@@ -390,7 +298,7 @@ def _describe(report: Report) -> str:
     ]
     if report.n_seen_test:
         lines.append(
-            f"{report.n_seen_test:,} of {len(report.rows):,} test pairs show somebody who is in "
+            f"{report.n_seen_test:,} of {len(report.rows):,} test pairs show a person who is in "
             "training too: the folds leak."
         )
     return "\n".join(lines)
@@ -405,7 +313,7 @@ def _with_error(report: Report, measure: str) -> str:
 
 
 def _format(measure: str, value: float) -> str:
-    """Write a threshold as it is, and a rate in percent."""
+    """Write a threshold as a number and a rate in percent."""
     if np.isnan(value):
         return "-"
     return f"{value:.4f}" if measure == "threshold" else f"{100 * value:.2f}"

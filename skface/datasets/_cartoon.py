@@ -1,15 +1,17 @@
-"""Draw cartoon faces: geometry and colouring make the person, everything else makes the photo.
+"""Draw cartoon faces: geometry and colors depend on the person, all else on the photo.
 
-Every value is drawn from a table of middle and half-width. Faces are painted in layers, many at a
-time: a layer is an opacity per pixel, made of distances to ellipses and curves, and a colour.
-Coordinates run over the picture from -1 to 1, x to the right and y down; angles are in radians.
+Every value is drawn from a table of middle and half-width. Faces are painted in layers, many faces
+at a time. A layer is an opacity per pixel, computed from distances to ellipses and curves, and a
+color. Coordinates run over the picture from -1 to 1, x to the right and y down. Angles are in
+radians.
 """
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
-# What differs between people. Proportions are in halves of the picture's width.
+# Values of a person: (middle, half-width). Lengths are in halves of the picture's width.
 _PERSON = {
     "head_width": (0.50, 0.09),
     "head_height": (0.66, 0.08),
@@ -44,7 +46,7 @@ _PERSON = {
     "lip_redness": (0.5, 0.5),
 }
 
-# What differs between photos of one person, at difficulty 0.5.
+# Values of a photo, at difficulty 0.5.
 _PHOTO = {
     "yaw": (0.0, 0.38),
     "pitch": (0.0, 0.20),
@@ -68,11 +70,13 @@ _PHOTO = {
 _SKIN = np.array([(0.97, 0.84, 0.75), (0.80, 0.58, 0.43), (0.36, 0.23, 0.16)])
 _HAIR = np.array([(0.93, 0.83, 0.58), (0.48, 0.31, 0.18), (0.07, 0.06, 0.06)])
 _IRIS = np.array([(0.32, 0.18, 0.09), (0.35, 0.48, 0.27), (0.35, 0.55, 0.78)])
-# Faces painted at a time: their layers stay in the processor's cache.
+# Faces painted at a time, so that their layers fit the processor's cache.
 _N_AT_A_TIME = 32
 
 
-def draw_faces(identity, image_size, difficulty, rng):
+def draw_faces(
+    identity: np.ndarray, image_size: int, difficulty: float, rng: np.random.Generator
+) -> np.ndarray:
     """Draw one picture per entry of `identity`.
 
     Parameters
@@ -82,10 +86,9 @@ def draw_faces(identity, image_size, difficulty, rng):
     image_size : int
         Height and width in pixels.
     difficulty : float
-        From 0 (pictures of one person are alike) to 1 (they differ twice as much as at 0.5, and
-        people are more alike).
+        From 0 to 1, see :func:`skface.make_faces`.
     rng : Generator
-        Source of all that is random.
+        Source of the random numbers.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def draw_faces(identity, image_size, difficulty, rng):
     n = len(identity)
     people = _draw(_PERSON, identity.max() + 1, 1.25 - difficulty / 2, rng)
     photos = _draw(_PHOTO, n, 2 * difficulty, rng)
-    photos["colour"] = rng.uniform(0.05, 0.95, (n, 6, 3, 1, 1)).astype(np.float32)
+    photos["color"] = rng.uniform(0.05, 0.95, (n, 6, 3, 1, 1)).astype(np.float32)
     photos["place"] = rng.uniform(-1, 1, (n, 10, 1, 1)).astype(np.float32)
     likely = np.array([0.16, 0.12, 0.36]) * difficulty  # glasses, sunglasses, something in front
     photos["worn"] = (rng.uniform(size=(n, 3, 1, 1)) < likely[:, None, None]).astype(np.float32)
@@ -108,7 +111,9 @@ def draw_faces(identity, image_size, difficulty, rng):
     return pictures
 
 
-def _draw(table, n, strength, rng):
+def _draw(
+    table: dict[str, tuple[float, float]], n: int, strength: float, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
     """Draw every value of a table n times, shaped to broadcast over pictures."""
     return {
         name: (middle + strength * width * rng.uniform(-1, 1, n)).astype(np.float32)[:, None, None]
@@ -116,16 +121,16 @@ def _draw(table, n, strength, rng):
     }
 
 
-def _paint(p, size):
-    """Paint the layers, from the background to what is held in front of the face."""
+def _paint(p: SimpleNamespace, size: int) -> np.ndarray:
+    """Paint the layers, from the background to what occludes the face."""
     steps = (2 * np.arange(size, dtype=np.float32) + 1) / size - 1
     x, y = steps[None, None, :], steps[None, :, None]
     edge = 3 / size  # opacity rises over one and a half pixels
 
-    def inside(depth):
+    def inside(depth: np.ndarray) -> np.ndarray:
         return np.clip(depth / edge + 0.5, 0, 1)
 
-    def ellipse(dx, dy, width, height):
+    def ellipse(dx: Any, dy: Any, width: Any, height: Any) -> np.ndarray:
         return inside((1 - _length(dx / width, dy / height)) * np.minimum(width, height))
 
     skin = _mix(_SKIN, p.melanin) + p.skin_hue[:, None] * _rgb(0.03, 0, -0.04)
@@ -134,7 +139,7 @@ def _paint(p, size):
     )
     lips = skin * _rgb(0.95, 0.62, 0.62) + p.lip_redness[:, None] * _rgb(0.06, -0.10, -0.06)
 
-    # the picture, upright and centred on the head
+    # the picture, upright and centered on the head
     cos, sin = np.cos(p.roll), np.sin(p.roll)
     zoom = 1 + p.zoom
     u = (cos * (x - p.shift_x) + sin * (y - p.shift_y)) / zoom
@@ -142,23 +147,23 @@ def _paint(p, size):
 
     blobs = np.exp(-4 * ((x - p.place[:, 0]) ** 2 + (y - p.place[:, 1]) ** 2))
     slope = 0.5 + 0.5 * np.clip(p.place[:, 2] * x + p.place[:, 3] * y, -1, 1)
-    pixels = p.colour[:, 0] + (p.colour[:, 1] - p.colour[:, 0]) * slope[:, None]
+    pixels = p.color[:, 0] + (p.color[:, 1] - p.color[:, 0]) * slope[:, None]
 
-    def lay(opacity, colour):
+    def lay(opacity: np.ndarray, color: Any) -> None:
         nonlocal pixels
-        pixels += opacity[:, None] * (colour - pixels)
+        pixels += opacity[:, None] * (color - pixels)
 
-    lay(0.8 * blobs, p.colour[:, 2])
+    lay(0.8 * blobs, p.color[:, 2])
 
     # behind the face
     rise = np.minimum(v, 0) / (p.head_height * p.hair_volume)
     beside = (1 - _length(u / (p.head_width * p.hair_volume), rise)) * p.head_width
     lay(inside(np.minimum(beside, p.hair_length - v)), 0.8 * hair)
     lay(inside(np.minimum(0.55 * p.head_width - np.abs(u), v)), 0.75 * skin)
-    lay(ellipse(u, v - 1.25, 1.0 + 0 * u, 0.5), p.colour[:, 3])
+    lay(ellipse(u, v - 1.25, 1.0 + 0 * u, 0.5), p.color[:, 3])
     lay(ellipse(np.abs(u) - 0.95 * p.head_width, v, 0.6 * p.ear_size, p.ear_size), 0.9 * skin)
 
-    # the head, its narrowing jaw, and its surface as that of an ellipsoid that turns
+    # the head with its jaw; its surface is that of a turned ellipsoid
     width = p.head_width * (1 - p.jaw * np.clip(v / p.head_height, 0, 1) ** 2)
     across, down = u / width, v / p.head_height
     radius = np.sqrt(across**2 + np.abs(down) ** 2.4)
@@ -167,8 +172,8 @@ def _paint(p, size):
     fx = p.head_width * np.sin(np.arcsin(np.clip(across, -1, 1)) - p.yaw)
     fy = p.head_height * np.sin(np.arcsin(np.clip(down, -1, 1)) - p.pitch)
 
-    def on_head(opacity, colour):
-        lay(head * opacity, colour)
+    def on_head(opacity: np.ndarray, color: Any) -> None:
+        lay(head * opacity, color)
 
     beard = np.clip(0.4 + p.beard, 0, 0.9) * (p.beard > 0)
     on_head(beard * np.clip(8 * (fy - p.mouth_height + 0.1 + 1.5 * fx**2), 0, 1), 0.9 * hair)
@@ -192,7 +197,7 @@ def _paint(p, size):
     brow = np.minimum(p.brow_thickness - np.abs(by), p.brow_width - np.abs(bx))
     on_head(inside(brow), 0.7 * hair)
 
-    # the nose stands out, and so moves further than the rest when the head turns
+    # the nose stands out, so it moves further than the rest when the head turns
     nx = fx - 0.15 * np.sin(p.yaw)
     ny = fy - p.eye_height - p.nose_length
     on_head(0.4 * ellipse(nx, ny, p.nose_width, 0.05), 0.6 * skin)
@@ -211,8 +216,8 @@ def _paint(p, size):
     on_head(inside(fringe), hair)
 
     frame = _length(ex / 0.145, ey / 0.115)
-    on_head(p.worn[:, 0] * inside(0.016 - 0.12 * np.abs(frame - 1)), 0.4 * p.colour[:, 4])
-    on_head(p.worn[:, 1] * inside(0.12 * (1.05 - frame)), 0.25 * p.colour[:, 4])
+    on_head(p.worn[:, 0] * inside(0.016 - 0.12 * np.abs(frame - 1)), 0.4 * p.color[:, 4])
+    on_head(p.worn[:, 1] * inside(0.12 * (1.05 - frame)), 0.25 * p.color[:, 4])
 
     # light from one side, by Lambert's law on the ellipsoid
     nz = np.sqrt(np.clip(1 - across**2 - down**2, 0, 1))
@@ -224,27 +229,29 @@ def _paint(p, size):
     apart = np.maximum(
         np.abs(x - p.place[:, 7]) - reach[:, 0], np.abs(y - p.place[:, 8]) - reach[:, 1]
     )
-    lay(p.worn[:, 2] * inside(-apart), p.colour[:, 5])
+    lay(p.worn[:, 2] * inside(-apart), p.color[:, 5])
     return pixels
 
 
-def _length(dx, dy):
-    return np.sqrt(dx**2 + dy**2)  # np.hypot guards against overflow, and takes five times as long
+def _length(dx: Any, dy: Any) -> Any:
+    return np.sqrt(dx**2 + dy**2)  # np.hypot takes five times as long
 
 
-def _mix(palette, t):
-    """Interpolate between the colours of a palette, t from 0 to 1."""
+def _mix(palette: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Interpolate between the colors of a palette, t from 0 to 1."""
     place = np.clip(t.ravel(), 0, 1) * (len(palette) - 1)
     weights = np.clip(1 - np.abs(place[:, None] - np.arange(len(palette))), 0, 1)
     return (weights @ palette).astype(np.float32)[:, :, None, None]
 
 
-def _rgb(red, green, blue):
+def _rgb(red: float, green: float, blue: float) -> np.ndarray:
     return np.array((red, green, blue), dtype=np.float32)[:, None, None]
 
 
-def _expose(pixels, values, rng):
-    """Turn painted colours into what a camera makes of them: exposure, tint, blur and noise."""
+def _expose(
+    pixels: np.ndarray, values: dict[str, np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """Apply the effects of a camera: exposure, tint, blur and noise."""
     warmth, exposure, blur, noise = (
         values[name][:, None] for name in ("warmth", "exposure", "blur", "noise")
     )

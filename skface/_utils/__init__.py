@@ -1,0 +1,1 @@
+"""Helpers that several subjects of the package share."""
