@@ -35,7 +35,7 @@ from skface._network import (
     weights_files,
 )
 from skface._runtimes import is_installed
-from skface._teacher import Teacher, make_lesson, show_pixels
+from skface._teacher import Teacher, make_distillation_targets, raw_pixel_view
 from skface._training_set import (
     FaceCache,
     TrainingSet,
@@ -50,13 +50,17 @@ from skface.images import Rows, check_images, vector_rows
 from skface.metrics import FewImpostorsWarning, equal_error_rate, tar_at_far
 from skface.nn.augment import Augmentation
 from skface.nn.checkpoint import Checkpoint
-from skface.nn.distributed import Team, join_team
+from skface.nn.distillation import DistillationTargets
+from skface.nn.distributed import ProcessGroup, join_process_group
+from skface.nn.embedding import embed
 from skface.nn.freezing import freeze
+from skface.nn.gradients import Fetch
 from skface.nn.inference import resolve_precision
-from skface.nn.objectives import Imitation
+from skface.nn.objectives import DistillationLoss
+from skface.nn.options import Options
 from skface.nn.rng import private_global_rng
 from skface.nn.sampling import FaceSampler, IdentitySampler, PairSampler
-from skface.nn.training import Fetch, Lesson, Options, Trainer, embed
+from skface.nn.training import Trainer
 
 _VALIDATION_FAR = 1e-2
 # What changes neither the network that is trained nor the way there.
@@ -109,8 +113,10 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         faces = self._collect_faces(rows, y, imitates) if learns else None
         teacher = self._find_teacher(backbone, faces)
         device = choose_device(self.device)
-        team = join_team(device) if learns else Team()
-        seed = team.agree(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        group = join_process_group(device) if learns else ProcessGroup()
+        seed = group.broadcast(
+            check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        )
 
         network = self._earlier_network(backbone, rows)
         continues = network is not None
@@ -140,7 +146,7 @@ class NetworkMixin(CallbackSupportMixin, ABC):
             if learns:
                 freeze(network.module, trainable)
                 objective, trainer = self._prepare(
-                    network, faces, teacher, trainable, device, team, seed, continues
+                    network, faces, teacher, trainable, device, group, seed, continues
                 )
                 self._run(trainer, network, objective, faces, seed, epochs)
             # all at the very end: a fit that fails leaves the estimator as it was
@@ -374,12 +380,12 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         teacher: Teacher | None,
         trainable: str | int,
         device: torch.device,
-        team: Team,
+        group: ProcessGroup,
         seed: int,
         continues: bool,
     ) -> tuple[torch.nn.Module, Trainer]:
         """Put together what trains the network in place, or only the head of the objective."""
-        team.check_equal(
+        group.check_equal(
             joblib.hash((faces.identities, faces.pairs, faces.targets)),
             "The processes of this run were given different faces or labels: give all the same.",
         )
@@ -389,18 +395,18 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         sampler = self._make_sampler(learnt, seed)
         with private_global_rng(seed):
             if faces.is_unlabelled:
-                objective = Imitation()
+                objective = DistillationLoss()
             else:
                 n_identities = 0 if learnt.pairs is not None else sampler.n_identities
                 objective = self._make_objective(n_identities, network.embedding_dim).float()
         # a frozen network sees every face once, and the head learns from the vectors
         frozen = trainable == "none"
         module = torch.nn.Identity() if frozen else network.module
-        lesson, seen = None, network
+        distillation, seen = None, network
         if teacher is not None:
-            lesson = make_lesson(teacher, network)
+            distillation = make_distillation_targets(teacher, network)
             size = choose_face_size(self.image_shape, faces.rows, self.batch_size)
-            seen = show_pixels(network, size)
+            seen = raw_pixel_view(network, size)
         fetch = self._make_fetch(seen, learnt, device, frozen)
         options = Options(
             max_epochs=self.max_epochs,
@@ -413,18 +419,18 @@ class NetworkMixin(CallbackSupportMixin, ABC):
             device=device,
             seed=seed,
             patience=self.n_iter_no_change if self.early_stopping else None,
-            team=team,
+            process_group=group,
         )
         validate = None
         if held_out is not None:
             fetch_held_out = self._make_fetch(seen, held_out, device, frozen)
             if faces.is_unlabelled:
-                validate = self._validate_imitation(module, fetch_held_out, held_out, lesson)
+                validate = self._validate_imitation(module, fetch_held_out, held_out, distillation)
             else:
                 validate = self._make_validation(
                     module, fetch_held_out, held_out.identities, objective
                 )
-        trainer = Trainer(module, objective, sampler, fetch, options, validate, lesson)
+        trainer = Trainer(module, objective, sampler, fetch, options, validate, distillation)
         if continues:
             earlier = _to_tensors(self.training_state_)
             _check_same_classes(objective, earlier["objective"])
@@ -441,19 +447,19 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         epochs: Epochs,
     ) -> None:
         """Train, from the last checkpoint on if there is one."""
-        team = trainer.options.team
+        group = trainer.options.process_group
         checkpoint = None
         if self.checkpoint_dir is not None:
             fingerprint = self._fingerprint(faces, network, seed)
-            checkpoint = Checkpoint(self.checkpoint_dir, team.agree(fingerprint))
-            saved = team.agree(checkpoint.load() if team.rank == 0 else None)
+            checkpoint = Checkpoint(self.checkpoint_dir, group.broadcast(fingerprint))
+            saved = group.broadcast(checkpoint.load() if group.rank == 0 else None)
             if saved is not None:
                 trainer.resume(saved)
 
         def end_epoch(record: dict[str, float]) -> bool:
-            if self.verbose and team.rank == 0:
+            if self.verbose and group.rank == 0:
                 print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
-            if checkpoint is not None and team.rank == 0:
+            if checkpoint is not None and group.rank == 0:
                 checkpoint.save(trainer.state())
             return epochs.end(lambda: self._fitted_attributes(network, objective, faces))
 
@@ -510,17 +516,21 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         return validate
 
     def _validate_imitation(
-        self, module: torch.nn.Module, fetch: Fetch, faces: TrainingSet, lesson: Lesson | None
+        self,
+        module: torch.nn.Module,
+        fetch: Fetch,
+        faces: TrainingSet,
+        distillation: DistillationTargets | None,
     ) -> Any:
         """Return what measures the network on faces that it is not trained on."""
         n_faces, targets, inputs = len(faces.places), faces.targets, fetch
-        if lesson is not None:
+        if distillation is not None:
             batches = np.array_split(np.arange(n_faces), -(-n_faces // self.batch_size))
-            parts = [lesson.targets(fetch(rows)).cpu().numpy() for rows in batches]
+            parts = [distillation.targets(fetch(rows)).cpu().numpy() for rows in batches]
             targets = np.concatenate(parts)
 
             def inputs(rows: np.ndarray) -> torch.Tensor:
-                return lesson.inputs(fetch(rows))
+                return distillation.inputs(fetch(rows))
 
         def validate() -> dict[str, float]:
             vectors = _embed_all(module, inputs, n_faces, self.batch_size)

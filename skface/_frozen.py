@@ -10,8 +10,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 
-from skface._locks import ProcessLock
 from skface.cache import fingerprint_params
+from skface.nn._locks import ProcessLock
 
 _N_KEPT = 4  # fitted transformers, each of which may hold the weights of a network
 _FITTED: OrderedDict[bytes, tuple[BaseEstimator, Any]] = OrderedDict()

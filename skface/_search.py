@@ -5,8 +5,8 @@ from collections import OrderedDict
 
 from sklearn.callback import CallbackContext
 
-from skface._locks import ProcessLock
 from skface.images import SeenRows
+from skface.nn._locks import ProcessLock
 
 # What fits that are part of others have seen, by the outermost of them; that of the last two.
 _SEEN: OrderedDict[uuid.UUID, SeenRows] = OrderedDict()

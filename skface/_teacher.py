@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from skface._network import Network
 from skface._validation import name_some
 from skface.base import BaseEmbedder, Preprocessing
-from skface.nn.training import Lesson
+from skface.nn.distillation import DistillationTargets
 
 
 class Teacher:
@@ -63,7 +63,7 @@ class Teacher:
         return (vectors / norms).astype(np.float32)
 
 
-def show_pixels(network: Network, size: tuple[int, int]) -> Network:
+def raw_pixel_view(network: Network, size: tuple[int, int]) -> Network:
     """Return a view of a network whose input is RGB pixels in 0..255 of size (H, W)."""
     return Network(
         network.backbone,
@@ -74,7 +74,7 @@ def show_pixels(network: Network, size: tuple[int, int]) -> Network:
     )
 
 
-def make_lesson(teacher: Teacher, network: Network) -> Lesson:
+def make_distillation_targets(teacher: Teacher, network: Network) -> DistillationTargets:
     """Let a teacher and a network look at the same RGB pixels, each at its own size."""
     size = network.input_shape[1:]
 
@@ -92,7 +92,7 @@ def make_lesson(teacher: Teacher, network: Network) -> Lesson:
             return batch.contiguous(memory_format=torch.channels_last)
         return batch.contiguous()
 
-    return Lesson(targets, inputs)
+    return DistillationTargets(targets, inputs)
 
 
 def _fitted(estimator: Any, face: np.ndarray) -> Any:

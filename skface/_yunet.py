@@ -7,7 +7,7 @@ import warnings
 import cv2
 import numpy as np
 
-from skface._locks import ProcessLock
+from skface.nn._locks import ProcessLock
 
 # Smaller photos are enlarged to so many pixels, or twice. More costs time, and pairs of View 1
 # are told apart no better where photos were looked at enlarged (tests/benchmarks/detection.py).

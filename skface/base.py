@@ -13,10 +13,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skface._locks import ProcessLock
 from skface._prefetch import prefetch
 from skface._runtimes import expecting
 from skface.images import Rows, check_images, is_missing, iter_batches
+from skface.nn._locks import ProcessLock
 from skface.pairs import row_images
 
 # A network or session that runs is rebuilt from fitted arrays once per process and estimator. It

@@ -11,7 +11,7 @@ from skface._validation import check_finite, check_option
 from skface.base import BaseEmbedder
 from skface.nn.losses import MarginSoftmax
 from skface.nn.mining import MINING_STRATEGIES
-from skface.nn.objectives import Contrastive, Labelled, Triplet
+from skface.nn.objectives import Contrastive, LabelLoss, Triplet
 
 _LOSSES = ("triplet", "arcface", "cosface")
 
@@ -71,7 +71,7 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         Margin of the loss: on squared L2 distances, which lie in [0, 4], for "triplet"; an angle in
         radians for "arcface" (0.5 is usual); a cosine for "cosface" (0.35 is usual). Not used by a
         callable.
-    mining : {"semi-hard", "hard", "all"}, default="semi-hard"
+    mining : {"semi_hard", "hard", "all"}, default="semi_hard"
         Which triplets of a batch are learnt from. Only used by "triplet".
     n_identities_per_batch : int, default=16
         People in a training batch.
@@ -208,7 +208,7 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         embedding_dim=None,
         loss="triplet",
         margin=0.2,
-        mining="semi-hard",
+        mining="semi_hard",
         n_identities_per_batch=16,
         n_images_per_identity=4,
         max_epochs=30,
@@ -296,7 +296,7 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
 
         Warns
         -----
-        skface.nn.training.TrainingCollapseWarning
+        skface.nn.exceptions.TrainingCollapseWarning
             If training has mapped all faces to nearly the same point.
         """
         self._fit_network(X, y)
@@ -314,8 +314,8 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         if self.loss == "triplet":
             return Triplet(self.margin, self.mining)
         if callable(self.loss):
-            return Labelled(copy.deepcopy(self.loss))
-        return Labelled(
+            return LabelLoss(copy.deepcopy(self.loss))
+        return LabelLoss(
             MarginSoftmax(n_identities, embedding_dim, kind=self.loss, margin=self.margin)
         )
 
@@ -544,7 +544,7 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
 
         Warns
         -----
-        skface.nn.training.TrainingCollapseWarning
+        skface.nn.exceptions.TrainingCollapseWarning
             If training has mapped all faces to nearly the same point.
         """
         self._fit_network(X, y)

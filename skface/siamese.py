@@ -249,7 +249,7 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
 
         Warns
         -----
-        skface.nn.training.TrainingCollapseWarning
+        skface.nn.exceptions.TrainingCollapseWarning
             If training has mapped all faces to nearly the same point.
         """
         self._fit_network(X, y)

@@ -15,7 +15,7 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
-    ("_locks",),
+    ("nn",),
     ("_per_process",),
     (
         "_blending",
@@ -29,7 +29,7 @@ LAYERS = (
         "_version",
     ),
     ("_yunet",),
-    ("images", "metrics", "weights", "nn"),
+    ("images", "metrics", "weights"),
     ("cache", "pairs", "plotting"),
     ("base", "datasets", "model_selection"),
     ("_frozen", "_network", "_search", "align"),
@@ -140,10 +140,31 @@ def test_imports_run_downwards(path):
         assert LEVEL[top] < LEVEL[own], f"{path.name} imports skface.{imported}"
 
 
-def test_nn_knows_no_scikit_learn():
-    for path in (PACKAGE / "nn").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                assert not any(alias.name.startswith("sklearn") for alias in node.names), path
-            elif isinstance(node, ast.ImportFrom):
-                assert not node.module.startswith("sklearn"), path
+@pytest.mark.parametrize("path", sorted((PACKAGE / "nn").rglob("*.py")), ids=lambda path: path.name)
+def test_nn_imports_nothing_else_of_skface_and_no_scikit_learn(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            assert package != "sklearn", f"{path.name} imports {name}"
+            assert package != "skface" or rest.partition(".")[0] == "nn", (
+                f"{path.name} imports {name}"
+            )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import skface.nn",
+        "import skface.nn.exceptions",
+        "from skface.nn.backbones import BACKBONES, get_backbone; get_backbone('iresnet50').flat",
+        "import skface.nn.backbones; dir(skface.nn.backbones)",
+    ],
+)
+def test_no_torch_where_no_network_is_built(statement):
+    assert "torch" not in _loaded_by(statement)

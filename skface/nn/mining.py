@@ -139,7 +139,7 @@ def _all(distances: Tensor, labels: Tensor, margin: float, generator: torch.Gene
     return ranked.take(pairs, _count_up(counts))
 
 
-_STRATEGIES = {"semi-hard": _semi_hard, "hard": _hard, "all": _all}
+_STRATEGIES = {"semi_hard": _semi_hard, "hard": _hard, "all": _all}
 MINING_STRATEGIES = tuple(_STRATEGIES)
 
 
@@ -149,7 +149,7 @@ def mine_triplets(
     labels: Tensor,
     *,
     margin: float = 0.2,
-    strategy: str = "semi-hard",
+    strategy: str = "semi_hard",
     generator: torch.Generator,
 ) -> Triplets:
     """Choose triplets among the images of one batch.
@@ -162,8 +162,8 @@ def mine_triplets(
         Identity of each image, as integers.
     margin : float, default=0.2
         The least amount by which a negative is to be farther than a positive (squared L2).
-    strategy : {"semi-hard", "hard", "all"}, default="semi-hard"
-        "semi-hard" (Schroff et al., 2015, section 3.2): for every ordered anchor-positive pair one
+    strategy : {"semi_hard", "hard", "all"}, default="semi_hard"
+        "semi_hard" (Schroff et al., 2015, section 3.2): for every ordered anchor-positive pair one
         random negative with d(a, p) < d(a, n) < d(a, p) + margin; where there is none, the easiest
         violating negative, that is the farthest with d(a, n) <= d(a, p); where no negative
         violates the margin, nothing.
@@ -172,7 +172,7 @@ def mine_triplets(
         "all": every violating triplet. There may be n_pairs * n of them, 24 bytes each, and the
         loss takes as much again: meant for batches of a few hundred.
     generator : torch.Generator
-        Source of the random choices of "semi-hard".
+        Source of the random choices of "semi_hard".
 
     Returns
     -------

@@ -30,7 +30,7 @@ class Triplet(nn.Module):
     ----------
     margin : float, default=0.2
         Margin in squared L2 on the unit sphere.
-    mining : {"semi-hard", "hard", "all"}, default="semi-hard"
+    mining : {"semi_hard", "hard", "all"}, default="semi_hard"
         See :func:`skface.nn.mining.mine_triplets`.
 
     Examples
@@ -43,7 +43,7 @@ class Triplet(nn.Module):
     1
     """
 
-    def __init__(self, margin: float = 0.2, mining: str = "semi-hard") -> None:
+    def __init__(self, margin: float = 0.2, mining: str = "semi_hard") -> None:
         super().__init__()
         self.margin = margin
         self.mining = mining
@@ -88,7 +88,7 @@ class Triplet(nn.Module):
         return mean_of_active(terms), measures
 
 
-class Labelled(nn.Module):
+class LabelLoss(nn.Module):
     """Any loss of embeddings and identities, such as margin-softmax.
 
     Parameters
@@ -100,7 +100,7 @@ class Labelled(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> objective = Labelled(lambda embeddings, labels: embeddings.square().mean())
+    >>> objective = LabelLoss(lambda embeddings, labels: embeddings.square().mean())
     >>> embeddings = torch.eye(2, requires_grad=True)
     >>> loss, _ = objective(embeddings, torch.tensor([0, 1]), torch.Generator())
     >>> loss.item()
@@ -202,7 +202,7 @@ class Contrastive(nn.Module):
         return terms.mean(), measures
 
 
-class Imitation(nn.Module):
+class DistillationLoss(nn.Module):
     """Distance to the embeddings of a teacher, and of the relations within the batch to its own.
 
     The mean of 1 - cosine to the target, plus `relation_weight` times the mean squared difference
@@ -222,7 +222,7 @@ class Imitation(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> loss, measures = Imitation()(torch.eye(2), torch.eye(2).flip(0), torch.Generator())
+    >>> loss, measures = DistillationLoss()(torch.eye(2), torch.eye(2).flip(0), torch.Generator())
     >>> loss, measures["cosine"]  # far from the targets, and as far from each other as they are
     (tensor(1.), tensor(0.))
     """

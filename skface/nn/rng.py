@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from skface._locks import ProcessLock
+from skface.nn._locks import ProcessLock
 
 # The state is one for the whole process: who seeds it must be alone until it is put back.
 _BORROWED = ProcessLock()

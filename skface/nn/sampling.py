@@ -1,7 +1,7 @@
 """Batches to train on: of P identities times K images, of labelled pairs, or of any faces."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,27 @@ class Batch(NamedTuple):
 
     rows: NDArray[np.intp]
     targets: Tensor | Pairs | None
+
+
+class Sampler(Protocol):
+    """What yields the batches of an epoch, which depends on the number of the epoch alone."""
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch."""
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch.
+
+        Parameters
+        ----------
+        epoch : int, at least 0
+            Number of the epoch.
+
+        Yields
+        ------
+        Batch
+            Rows and their targets.
+        """
 
 
 class IdentitySampler:

@@ -13,7 +13,7 @@ class ProcessLock:
 
     Examples
     --------
-    >>> from skface._locks import ProcessLock
+    >>> from skface.nn._locks import ProcessLock
     >>> lock = ProcessLock()
     >>> with lock, lock:
     ...     pass
