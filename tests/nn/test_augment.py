@@ -175,7 +175,7 @@ def test_erase_paints_one_rectangle_of_one_shade():
 
 
 def test_rows_that_are_not_images_are_refused():
-    with pytest.raises(ValueError, match=r"not \(16, 10\); switch augmentation off"):
+    with pytest.raises(ValueError, match=r"not \(16, 10\); disable augmentation"):
         Augmentation()(torch.rand(16, 10), draw())
 
 
