@@ -263,7 +263,8 @@ class FaceNetEmbedder(NetworkMixin, BaseEmbedder):
         """Load the network, and train it if it is trainable.
 
         Under `torchrun`, all processes call this with the same rows and train one network, each on
-        its share of every batch; samples, mining and loss are those of the whole batch.
+        its share of every batch. Mining and loss are those of the whole batch. So is batch
+        normalization on CUDA; on a CPU each process normalizes its own share.
 
         Parameters
         ----------
@@ -516,7 +517,8 @@ class SiameseEmbedder(NetworkMixin, BaseEmbedder):
         """Load the network, and train it if it is trainable.
 
         Under `torchrun`, all processes call this with the same rows and train one network, each on
-        its share of every batch; samples, mining and loss are those of the whole batch.
+        its share of every batch. Mining and loss are those of the whole batch. So is batch
+        normalization on CUDA; on a CPU each process normalizes its own share.
 
         Parameters
         ----------

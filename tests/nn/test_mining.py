@@ -16,9 +16,9 @@ MARGIN = 0.4
 def make_batch(seed, n=24, n_identities=6, d=3):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(n_identities, (n,), generator=generator)
-    centres = torch.randn(n_identities, d, generator=generator)
+    centers = torch.randn(n_identities, d, generator=generator)
     noise = torch.randn(n, d, generator=generator)
-    return F.normalize(centres[labels] + 0.6 * noise, dim=1), labels
+    return F.normalize(centers[labels] + 0.6 * noise, dim=1), labels
 
 
 def mine(embeddings, labels, strategy, seed=0, margin=MARGIN):

@@ -23,8 +23,8 @@ def make_rows(n_identities=6, n_images=8, n_features=10, noise=3.0, seed=0):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n_identities).repeat_interleave(n_images)
     rows = noise * torch.randn(len(labels), n_features, generator=generator)
-    centres = torch.randn(n_identities, 3, generator=generator)
-    rows[:, :3] = centres[labels] + 0.1 * torch.randn(len(labels), 3, generator=generator)
+    centers = torch.randn(n_identities, 3, generator=generator)
+    rows[:, :3] = centers[labels] + 0.1 * torch.randn(len(labels), 3, generator=generator)
     return rows, labels.numpy()
 
 
@@ -415,7 +415,7 @@ def test_training_goes_on_with_the_moments_of_the_optimizer():
     assert next(iter(second.optimizer.state.values()))["step"] == steps_before * 5 / 2
 
 
-def test_labelled_pairs_train_both_pair_objectives():
+def test_labeled_pairs_train_both_pair_objectives():
     rows, labels = make_rows(noise=0.5)
     left, right = np.triu_indices(len(labels), 1)
     same = labels[left] == labels[right]
