@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from skface._locks import ProcessLock
 from skface._network import Network, State
 from skface._runtimes import (
     InParts,
@@ -22,6 +21,7 @@ from skface._runtimes import (
     is_installed,
     note_embedded,
 )
+from skface.nn._locks import ProcessLock
 from skface.nn.folding import can_fuse_convolutions, fold_batch_norm, fuse_convolutions
 from skface.nn.inference import TorchNetwork, cosine_gaps, to_openvino
 

@@ -17,9 +17,11 @@ from torch import nn
 from skface import FaceNetEmbedder, PairVerifier, SiameseEmbedder, make_faces, make_pairs
 from skface.nn.augment import Augmentation
 from skface.nn.checkpoint import Checkpoint
-from skface.nn.objectives import Imitation
+from skface.nn.distillation import DistillationTargets
+from skface.nn.objectives import DistillationLoss
+from skface.nn.options import Options
 from skface.nn.sampling import FaceSampler
-from skface.nn.training import Lesson, Options, Trainer
+from skface.nn.training import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_loss_is_what_a_plain_loop_says():
             ours = sum(z[i, k] * z[j, k] for k in range(5))
             theirs = sum(t[i, k] * t[j, k] for k in range(5))
             squares.append((ours - theirs) ** 2)
-    loss, measures = Imitation(2.5)(torch.tensor(z), torch.tensor(t), torch.Generator())
+    loss, measures = DistillationLoss(2.5)(torch.tensor(z), torch.tensor(t), torch.Generator())
     assert loss.item() == pytest.approx(1 - np.mean(cosines) + 2.5 * np.mean(squares))
     assert measures["cosine"].item() == pytest.approx(np.mean(cosines))
 
@@ -195,11 +197,11 @@ def test_blends_are_taught_as_they_are_seen():
 
     trainer = Trainer(
         nn.Sequential(nn.Flatten(), nn.Linear(4, 4)),
-        Imitation(),
+        DistillationLoss(),
         FaceSampler(8, 8, seed=0),
         lambda chosen: rows[chosen],
         Options(max_epochs=1, augmentation=augmentation),
-        lesson=Lesson(targets, student_input),
+        distillation=DistillationTargets(targets, student_input),
     )
     trainer.run()
     assert torch.equal(seen[0], inputs[0])

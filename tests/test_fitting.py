@@ -575,7 +575,7 @@ def test_a_fit_that_fails_leaves_the_fitted_state_alone(faces, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skface.nn.training.Trainer._score", interrupt)
+    monkeypatch.setattr("skface.nn.training.Trainer._run_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         embedder.fit(faces.data[:20], faces.target[:20])
     assert pickle.dumps(vars(embedder)) == before

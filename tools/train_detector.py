@@ -52,7 +52,7 @@ VARIATION = Augmentation(
     blur_sigma=0.008,
     erase=0.1,
     tint=0.15,
-    grey=0.15,
+    gray=0.15,
 )
 
 

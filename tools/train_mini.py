@@ -36,7 +36,7 @@ from skface.images import decode, to_bytes
 from skface.metrics import equal_error_rate
 from skface.nn.augment import Augmentation
 from skface.nn.backbones import get_backbone
-from skface.nn.objectives import Imitation
+from skface.nn.objectives import DistillationLoss
 from skface.weights import load_state
 
 BACKBONE = "iresnet-mini"
@@ -57,7 +57,7 @@ LIGHT = Augmentation(
     blur_sigma=0.02,
     erase=0,
     tint=0.1,
-    grey=0.15,
+    gray=0.15,
 )
 
 
@@ -113,7 +113,7 @@ class Student:
         """Go through the faces until the time is over."""
         if len(faces) < BATCH:
             raise SystemExit(f"{len(faces)} faces to learn from; a batch takes {BATCH}.")
-        compiled, objective = torch.compile(self.network), Imitation()
+        compiled, objective = torch.compile(self.network), DistillationLoss()
         budget, looked = 60 * self.args.minutes, self.seconds
         while self.seconds < budget:
             generator = torch.Generator().manual_seed(self.rounds)

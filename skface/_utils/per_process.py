@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from skface._locks import ProcessLock
+from skface.nn._locks import ProcessLock
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Random variation of face crops, drawn per image and computed per batch."""
+"""Random augmentation of face crops, drawn per image and computed per batch."""
 
 import math
 from dataclasses import dataclass, fields
@@ -9,54 +9,57 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SMALLEST_ERASED_AREA = 0.02
+__all__ = ["Augmentation"]
+
+_SMALLEST_ERASED_AREA = 0.02
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Mirror, move, blur, relight and tint each image a little, and cover a part of it.
+    """Random flip, shift, zoom, rotation, brightness, contrast, blur and erasing of each image.
 
-    The random numbers are drawn apart from their use, so that several devices, or batches computed
-    in slices, vary an image as one device does: draw once for the whole batch, and give each slice
-    of the images its slice of the draws.
+    Random numbers are drawn by `draw`, and used when the object is called. To augment a batch in
+    slices, or on several devices, draw once for the whole batch, and pass each slice of the images
+    with its slice of the draws: the result is the same.
 
     Parameters
     ----------
     value_range : (float, float), default=(0.0, 1.0)
-        Black and white in the images, such as (0, 255), or (-1, 1) for standardised pixels.
+        Pixel values of black and white, such as (0, 255), or (-1, 1) for standardized pixels.
     flip : float, default=0.5
-        Probability of mirroring left and right, 0 to 1.
+        Probability of a horizontal flip, 0 to 1.
     shift : float, default=0.05
-        Largest shift along each axis, as a share of the side, 0 to 1.
+        Largest shift along each axis, as a fraction of the side, 0 to 1.
     zoom : float, default=0.08
         Largest relative change of size, 0 to 1.
     rotation : float, default=5.0
         Largest rotation in degrees, 0 to 180.
     brightness : float, default=0.15
-        Largest change of brightness, as a share of the range, 0 to 1.
+        Largest change of brightness, as a fraction of the range, 0 to 1.
     contrast : float, default=0.2
-        Largest relative change of contrast about mid-grey, 0 to 1.
+        Largest relative change of contrast about mid-gray, 0 to 1.
     blur : float, default=0.2
         Probability of a Gaussian blur, 0 to 1.
     blur_sigma : float, default=0.015
-        Largest standard deviation of the blur, as a share of the width, 0 to 1.
+        Largest standard deviation of the blur, as a fraction of the width, 0 to 1.
     erase : float, default=0.25
-        Probability of painting a rectangle in one shade of grey, 0 to 1 [1]_.
+        Probability of filling a rectangle with one shade of gray, 0 to 1 [1]_.
     erase_area : float, default=0.15
-        Largest area of that rectangle, as a share of the image, 0 to 1. The smallest is 2 %, and
-        its width is half to twice its height.
+        Largest area of that rectangle, as a fraction of the image, 0 to 1. The smallest is 2 %.
+        The width is half to twice the height.
     tint : float, default=0.0
-        Largest relative change of each channel by itself, 0 to 1.
-    grey : float, default=0.0
-        Probability of taking the colour away, 0 to 1.
+        Largest relative change of each channel, independent of the others, 0 to 1.
+    gray : float, default=0.0
+        Probability of conversion to gray, 0 to 1.
     blend : float, default=0.0
-        Probability of fading another image in, by a share from 0 to 1 [2]_. A blend of two faces is
-        nobody's, so this is for training that imitates a teacher, who judges what it sees [3]_.
+        Probability of blending with another image, whose weight is 0 to 1 [2]_. A blend of two
+        faces has no identity, so this is used for distillation only, where the target is the
+        teacher's embedding of the blend [3]_.
 
     Raises
     ------
     ValueError
-        If a strength is out of its range, or `value_range` is not an interval.
+        If a parameter is out of its range, or `value_range` is not an interval.
 
     References
     ----------
@@ -91,11 +94,11 @@ class Augmentation:
     erase: float = 0.25
     erase_area: float = 0.15
     tint: float = 0.0
-    grey: float = 0.0
+    gray: float = 0.0
     blend: float = 0.0
 
-    def __post_init__(self):
-        """Refuse strengths that are out of their range."""
+    def __post_init__(self) -> None:
+        """Raise a ValueError if a parameter is out of its range."""
         low, high = self.value_range
         if not -math.inf < low < high < math.inf:
             raise ValueError(
@@ -105,49 +108,49 @@ class Augmentation:
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
             largest = 180 if field.name == "rotation" else 1
-            if not (isinstance(value, Real) and 0 <= value <= largest):
+            if not (isinstance(value, Real) and 0 <= float(value) <= largest):
                 raise ValueError(
-                    f"{field.name}={value!r} must be a number from 0, which switches it off, to "
+                    f"{field.name}={value!r} must be a number from 0, which disables it, to "
                     f"{largest}."
                 )
 
     def draw(self, n_images: int, generator: torch.Generator) -> Tensor:
-        """Draw the random numbers that vary a batch.
+        """Draw the random numbers that augment a batch.
 
         Parameters
         ----------
         n_images : int
-            Images of the whole batch.
+            Number of images of the whole batch.
         generator : torch.Generator
-            Source of the random numbers.
+            Generator of the random numbers.
 
         Returns
         -------
         Tensor of shape (n_images, n_draws)
-            float32 numbers in [0, 1), a row per image, on the device of the generator. `n_draws` is
-            the same for all strengths, which thus change nothing but what is done with a draw.
+            float32 numbers in [0, 1), a row per image, on the device of the generator. `n_draws`
+            does not depend on the parameters.
         """
         shape = (n_images, len(_Draws._fields))
         return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
     def __call__(self, images: Tensor, draws: Tensor, partners: Tensor | None = None) -> Tensor:
-        """Vary images as the draws say.
+        """Augment images by given random numbers.
 
         Parameters
         ----------
         images : float Tensor of shape (n, channels, height, width)
-            Images with values in `value_range`, grey or coloured; left unchanged.
+            Images with values in `value_range`, gray or color; not changed.
         draws : Tensor of shape (n, n_draws)
-            What `draw` returned, or the rows of it that belong to these images.
+            What `draw` returned, or its rows for these images.
         partners : float Tensor like `images`, default=None
-            What may be faded into each image. Only used, and then needed, if `blend` is above 0.
+            Images to blend with, one for each image; required if `blend` is above 0, else unused.
 
         Returns
         -------
         Tensor of shape (n, channels, height, width)
-            New images of the same type and memory format (contiguous or channels last) on the same
-            device, with values in `value_range`. Each depends on its own image, partner and draws
-            alone, to the last bit.
+            New images of the same type, device and memory format (contiguous or channels last),
+            with values in `value_range`. Each depends only on its own image, partner and draws, and
+            is bitwise the same in every batch.
 
         Raises
         ------
@@ -157,7 +160,7 @@ class Augmentation:
         if images.ndim != 4:
             raise ValueError(
                 f"images must have the shape (n, channels, height, width), not "
-                f"{tuple(images.shape)}; switch augmentation off for rows that are not images."
+                f"{tuple(images.shape)}; disable augmentation for rows that are not images."
             )
         if draws.shape != (len(images), len(_Draws._fields)):
             raise ValueError(
@@ -170,40 +173,40 @@ class Augmentation:
                 f"blend={self.blend!r} needs partners of shape {tuple(images.shape)}, one for each "
                 f"image, not {found}."
             )
-        # A few numbers per image are worked out on the CPU in double precision: sines and
-        # exponentials of single precision may differ in the last bit with the size of the batch,
-        # and only the CPU knows without waiting which images are blurred. From here on, products
-        # and sums are kept apart, because fused ones round differently on some elements.
+        # The few numbers per image are computed on the CPU in double precision: in single
+        # precision, the last bit of sines and exponentials may depend on the size of the batch, and
+        # on a GPU, selecting the images to blur would need a synchronization. Below, products and
+        # sums are separate operations, because fused ones round differently on some elements.
         draw = _Draws(*draws.cpu().double().unbind(1))
         layout = torch.contiguous_format
         if not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last):
             layout = torch.channels_last
-        if self.blend:
-            images = self._fade_in(images, partners, draw)
+        if self.blend and partners is not None:
+            images = self._blend(images, partners, draw)
         if self.flip or self.shift or self.zoom or self.rotation:
             images = self._move(images, draw)
         if self.blur and self.blur_sigma:
             images = self._blur(images, draw)
         images = self._relight(images, draw)
-        if self.grey:
-            self._drop_colour_in_place(images, draw)
+        if self.gray:
+            self._turn_gray_in_place(images, draw)
         if self.erase:
             self._erase_in_place(images, draw)
-        return images.contiguous(memory_format=layout)  # grid_sample has its own
+        return images.contiguous(memory_format=layout)  # grid_sample may have changed it
 
     def _move(self, images: Tensor, draw: "_Draws") -> Tensor:
         mirror = torch.where(draw.mirror < self.flip, -1.0, 1.0)
         angle = math.radians(self.rotation) * _signed(draw.angle)
         scale = 1 + self.zoom * _signed(draw.scale)
         across, down = (2 * self.shift * _signed(shift) for shift in (draw.across, draw.down))
-        # The places of grid_sample run from -1 to 1 along both sides, whatever their lengths: a
-        # rotation has to go through pixels, and a shift by the whole side is 2.
+        # Coordinates of grid_sample are -1 to 1 along both sides, independent of their lengths: a
+        # rotation needs the ratio of the sides, and a shift by the whole side is 2.
         height, width = images.shape[-2:]
         cosine, sine = scale * angle.cos(), scale * angle.sin()
         to_x = torch.stack([mirror * cosine, -sine * height / width, across])
         to_y = torch.stack([mirror * sine * width / height, cosine, down])
         by_x, by_y, fixed = torch.stack([to_x, to_y], dim=2).to(images)[..., None, None]
-        x, y = _pixel_centres(width, images), _pixel_centres(height, images)[:, None]
+        x, y = _pixel_centers(width, images), _pixel_centers(height, images)[:, None]
         places = by_x * x + (by_y * y + fixed)  # (n, 2, height, width)
         return F.grid_sample(
             images, places.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
@@ -234,29 +237,29 @@ class Augmentation:
         low, high = self.value_range
         gain = 1 + self.contrast * _signed(draw.contrast)
         lift = (high - low) * self.brightness * _signed(draw.brightness)
-        lift += (1 - gain) * (low + high) / 2  # mid-grey stays where it is
-        gain, lift = torch.stack([gain, lift]).to(images)[..., None, None, None]
+        lift += (1 - gain) * (low + high) / 2  # mid-gray is not changed
+        gain, lift = torch.stack([gain, lift]).to(images)[..., None, None, None].unbind()
         if not self.tint:
             return (images * gain).add_(lift).clamp_(low, high)
-        # black stays black, whatever its number is: (x - low) * tint + low after gain and lift
+        # Tints do not change black: (x - low) * tint + low, after gain and lift.
         tints = 1 + self.tint * _signed(torch.stack([draw.red, draw.green, draw.blue], dim=1))
         tints = tints[:, : images.shape[1], None, None].to(images)
         return (images * gain).add_(lift - low).mul_(tints).add_(low).clamp_(low, high)
 
-    def _fade_in(self, images: Tensor, partners: Tensor, draw: "_Draws") -> Tensor:
+    def _blend(self, images: Tensor, partners: Tensor, draw: "_Draws") -> Tensor:
         share = torch.where(draw.blend < self.blend, draw.share, 0.0)
         share = share[:, None, None, None].to(images)
         return images * (1 - share) + partners * share
 
-    def _drop_colour_in_place(self, images: Tensor, draw: "_Draws") -> None:
-        chosen = torch.nonzero(draw.grey < self.grey).flatten().to(images.device)
+    def _turn_gray_in_place(self, images: Tensor, draw: "_Draws") -> None:
+        chosen = torch.nonzero(draw.gray < self.gray).flatten().to(images.device)
         images[chosen] = images[chosen].mean(dim=1, keepdim=True).expand_as(images[chosen])
 
     def _erase_in_place(self, images: Tensor, draw: "_Draws") -> None:
         chosen, draw = _select(draw, draw.erase < self.erase)
         low, high = self.value_range
         height, width = images.shape[-2:]
-        smallest = min(SMALLEST_ERASED_AREA, self.erase_area)
+        smallest = min(_SMALLEST_ERASED_AREA, self.erase_area)
         area = height * width * (smallest + (self.erase_area - smallest) * draw.area)
         aspect = 2 ** _signed(draw.aspect)
         tall, wide = (area / aspect).sqrt(), (area * aspect).sqrt()
@@ -269,7 +272,7 @@ class Augmentation:
 
 
 class _Draws(NamedTuple):
-    """What the columns of the draws decide, each of shape (n,)."""
+    """The columns of the draws, each of shape (n,)."""
 
     mirror: Tensor
     angle: Tensor
@@ -289,28 +292,28 @@ class _Draws(NamedTuple):
     red: Tensor
     green: Tensor
     blue: Tensor
-    grey: Tensor
+    gray: Tensor
     blend: Tensor
     share: Tensor
 
 
 def _select(draw: _Draws, mask: Tensor) -> tuple[Tensor, _Draws]:
-    """Return the places where the mask holds, and the draws there."""
+    """Return the indices where the mask is true, and the draws at them."""
     places = torch.nonzero(mask).flatten()
     return places, _Draws(*(column[places] for column in draw))
 
 
 def _signed(draw: Tensor) -> Tensor:
-    """Stretch [0, 1) to [-1, 1)."""
+    """Map [0, 1) to [-1, 1)."""
     return 2 * draw - 1
 
 
-def _pixel_centres(n: int, like: Tensor) -> Tensor:
-    """Places of `n` pixels along a side that runs from -1 to 1."""
+def _pixel_centers(n: int, like: Tensor) -> Tensor:
+    """Return the coordinates of `n` pixels along a side from -1 to 1."""
     return ((2 * torch.arange(n, dtype=torch.float64) + 1) / n - 1).to(like)
 
 
 def _within(n: int, start: Tensor, length: Tensor) -> Tensor:
-    """Mark, of `n` pixels per image, those with their centre in an interval: (n_images, n)."""
-    centres = torch.arange(n) + 0.5
-    return (start[:, None] <= centres) & (centres < (start + length)[:, None])
+    """Mark the pixels whose center is in the interval of each image, as (n_images, n)."""
+    centers = torch.arange(n) + 0.5
+    return (start[:, None] <= centers) & (centers < (start + length)[:, None])

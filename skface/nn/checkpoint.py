@@ -1,4 +1,4 @@
-"""Training that a killed process can take up again: one file per run, replaced as a whole."""
+"""Checkpoints of training: one file per run, replaced atomically."""
 
 import os
 import tempfile
@@ -7,22 +7,24 @@ from typing import Any
 
 import torch
 
+__all__ = ["Checkpoint"]
+
 
 class Checkpoint:
-    """The file that keeps the state of one run.
+    """The file that holds the state of one training run.
 
     Parameters
     ----------
     folder : str or path-like
-        Folder of checkpoints, made if it is missing.
+        Folder of checkpoints, created if it is missing.
     fingerprint : str
-        Hexadecimal digest of everything that the run depends on. It names the file, so that runs
-        with other options or data never meet, as in a grid search.
+        Hexadecimal digest of everything that the run depends on. It is the name of the file, so
+        that runs with other options or data, as in a grid search, have files of their own.
 
     Raises
     ------
     OSError
-        If the folder cannot be made or written to.
+        If the folder cannot be created or written to.
 
     Examples
     --------
@@ -34,20 +36,25 @@ class Checkpoint:
     ({'epoch': 3}, None)
     """
 
-    def __init__(self, folder: str | os.PathLike, fingerprint: str) -> None:
-        # before training, not after its first epoch
+    def __init__(self, folder: str | os.PathLike[str], fingerprint: str) -> None:
+        # Fail before training rather than after its first epoch.
         Path(folder).mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(f"The folder of checkpoints {folder} cannot be written to.")
         self.path = Path(folder) / f"{fingerprint}.pt"
 
     def load(self) -> Any:
-        """Return what was saved last, on the CPU, or None.
+        """Read the state that was saved last.
+
+        Returns
+        -------
+        dict or None
+            The state, with its tensors on the CPU; None if nothing was saved.
 
         Raises
         ------
         ValueError
-            If the file is there but cannot be read.
+            If the file exists but cannot be read.
         """
         if not self.path.exists():
             return None
@@ -55,11 +62,12 @@ class Checkpoint:
             return torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise ValueError(
-                f"The checkpoint {self.path} cannot be read ({error}): remove it to train anew."
+                f"The checkpoint {self.path} cannot be read ({error}): remove it to train from the "
+                "start."
             ) from error
 
     def save(self, state: Any) -> None:
-        """Replace the file, so that a process killed at any time leaves the old one or the new.
+        """Replace the file atomically: a process killed at any time leaves the old or the new one.
 
         Parameters
         ----------

@@ -1,216 +1,266 @@
-"""Data-parallel training: the processes that `torchrun` starts work on one batch together."""
+"""Data-parallel training: processes that `torchrun` starts train one network together.
+
+Every process embeds its shard of each batch, all of them compute the loss of the whole batch, and
+DistributedDataParallel averages their gradients. On CUDA, batch normalization uses the statistics
+of the whole batch (`torch.nn.SyncBatchNorm`). On other devices each process normalizes its own
+shard, and the running statistics are those of the first process.
+"""
 
 import atexit
 import multiprocessing
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+__all__ = [
+    "ProcessGroup",
+    "exchange_gradients",
+    "frozen_statistics",
+    "join_process_group",
+    "local_rank",
+    "synchronized_batch_norm",
+    "wrap_ddp",
+]
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Team:
-    """The processes that train one network, and which of them this is.
+class ProcessGroup:
+    """The processes that train one network, and the rank of this one.
 
-    A team of one, the default, needs no communication: every method returns at once.
+    A group of one process, the default, never communicates.
 
     Parameters
     ----------
     rank : int, default=0
-        Number of this process.
+        Number of this process, 0 to `size` - 1.
     size : int, default=1
         Number of processes.
 
     Examples
     --------
-    >>> Team().share(10)
+    >>> ProcessGroup().shard(10)
     slice(0, 10, None)
-    >>> Team(rank=1, size=3).share(10)
+    >>> ProcessGroup(rank=1, size=3).shard(10)
     slice(4, 7, None)
     """
 
     rank: int = 0
     size: int = 1
 
-    def share(self, n: int) -> slice:
-        """Return which of `n` consecutive rows are for this process to work on."""
+    def shard(self, n: int) -> slice:
+        """Return the rows of this process among `n` consecutive rows.
+
+        Parameters
+        ----------
+        n : int
+            Number of rows of all processes.
+
+        Returns
+        -------
+        slice
+            The rows; the shards of two processes differ by one row at most.
+        """
         least, n_larger = divmod(n, self.size)
         start = self.rank * least + min(self.rank, n_larger)
         return slice(start, start + least + (self.rank < n_larger))
 
-    def gather(self, rows: Tensor, n: int) -> Tensor:
-        """Put the shares of all processes together, without a gradient.
+    def all_gather(self, rows: Tensor, n: int) -> Tensor:
+        """Concatenate the shards of all processes, without a gradient.
 
         Parameters
         ----------
         rows : Tensor of shape (n_own, d)
-            The rows of this process, as many as `share` gives it.
+            Rows of this process, as many as `shard` selects.
         n : int
             Number of rows of all processes.
 
         Returns
         -------
         Tensor of shape (n, d)
-            All rows in their order, the same in every process.
+            All rows in order, the same in every process.
         """
         if self.size == 1:
             return rows
-        # collectives take tensors of one shape, and shares differ by one row at most
-        most = -(-n // self.size)
-        padded = rows.new_zeros(most, *rows.shape[1:])
+        # Collectives take tensors of one shape, so shorter shards are padded.
+        longest = -(-n // self.size)
+        padded = rows.new_zeros(longest, *rows.shape[1:])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(parts, padded)
-        counts = [Team(rank, self.size).share(n) for rank in range(self.size)]
-        sizes = [share.stop - share.start for share in counts]
+        shards = [ProcessGroup(rank, self.size).shard(n) for rank in range(self.size)]
+        sizes = [shard.stop - shard.start for shard in shards]
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
-    def agree(self, value: Any) -> Any:
-        """Return what the first process passes here."""
+    def broadcast(self, value: T) -> T:
+        """Return the value that the first process passes.
+
+        Parameters
+        ----------
+        value : object
+            Any object that can be pickled.
+
+        Returns
+        -------
+        object
+            The value of the process of rank 0.
+        """
         if self.size == 1:
             return value
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
-    def check_equal(self, value: Any, message: str) -> None:
-        """Raise a ValueError in every process unless all of them pass the same value."""
+    def broadcast_buffers(self, module: nn.Module) -> None:
+        """Overwrite the buffers of a network, such as running statistics, by the first process's.
+
+        Parameters
+        ----------
+        module : nn.Module
+            Network, changed in place.
+        """
         if self.size == 1:
             return
-        values = [None] * self.size
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+    def check_equal(self, value: Any, message: str) -> None:
+        """Check that all processes pass the same value.
+
+        Parameters
+        ----------
+        value : object
+            Any object that can be pickled and compared.
+        message : str
+            Message of the error.
+
+        Raises
+        ------
+        ValueError
+            In every process, if the values differ.
+        """
+        if self.size == 1:
+            return
+        values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         if any(other != values[0] for other in values):
             raise ValueError(message)
 
 
-def join_team(device: torch.device | str = "cpu") -> Team:
-    """Join the other processes if `torchrun` started this one, or if a group exists already.
+def join_process_group(device: torch.device | str = "cpu") -> ProcessGroup:
+    """Join the process group of torch, which is started first if `torchrun` started this process.
 
     Parameters
     ----------
     device : torch.device or str, default="cpu"
-        Where the network is: processes talk through NCCL on a GPU, and through Gloo elsewhere.
+        Device of the network. A group that is started here communicates through NCCL on a GPU, and
+        through Gloo elsewhere. It stays until the process ends.
 
     Returns
     -------
-    Team
-        A team of one outside `torchrun`. The process group stays until the process ends.
+    ProcessGroup
+        A group of one process where torch has no group and `torchrun` was not used.
 
     Examples
     --------
-    >>> join_team()
-    Team(rank=0, size=1)
+    >>> join_process_group()
+    ProcessGroup(rank=0, size=1)
     """
-    # joblib's workers inherit the environment of torchrun, but are no part of its group
+    # Workers of joblib inherit the environment of torchrun, but are not part of its group.
     is_main = multiprocessing.current_process().name == "MainProcess"
     if not (dist.is_available() and is_main):
-        return Team()
+        return ProcessGroup()
     if not dist.is_initialized():
         if not dist.is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", 1)) == 1:
-            return Team()
+            return ProcessGroup()
         device = torch.device(device)
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
-    return Team(dist.get_rank(), dist.get_world_size())
+    return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
 
 def local_rank() -> int:
-    """Return the number of this process among those of its machine, which share its GPUs."""
-    return int(os.environ.get("LOCAL_RANK", 0)) if dist.is_torchelastic_launched() else 0
+    """Return the rank of this process among those of its machine, which share its GPUs.
+
+    Returns
+    -------
+    int
+        0 where `torchrun` was not used.
+    """
+    if not (dist.is_available() and dist.is_torchelastic_launched()):
+        return 0
+    return int(os.environ.get("LOCAL_RANK", 0))
 
 
 @contextmanager
-def global_batch_norm(module: nn.Module, team: Team) -> Iterator[None]:
-    """Let batch normalisation use the batch of all processes, as one process would.
+def synchronized_batch_norm(
+    module: nn.Module, group: ProcessGroup, device: torch.device | str
+) -> Iterator[None]:
+    """Use `torch.nn.SyncBatchNorm` for batch normalization where it exists, on CUDA.
 
-    PyTorch's SyncBatchNorm does the same on GPUs only, and by other modules with other types.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Network whose layers are changed for the duration of the context.
-    team : Team
-        The processes.
-    """
-    layers = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    if team.size == 1:
-        layers = []
-    for layer in layers:
-        layer.forward = partial(_normalize_globally, layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
-
-
-def _normalize_globally(layer: _BatchNorm, images: Tensor) -> Tensor:
-    if not layer.training:
-        return type(layer).forward(layer, images)
-    axes = [axis for axis in range(images.ndim) if axis != 1]
-    shape = [1, -1] + [1] * (images.ndim - 2)
-    values = images.float()
-    own_count = values.new_full((1,), values.numel() / values.shape[1])
-    sums = _Total.apply(torch.cat([values.sum(axes), own_count]))
-    count = sums[-1].detach()
-    mean = sums[:-1] / count
-    # a second pass: the difference of two large sums would lose the variance
-    centred = values - mean.view(shape)
-    variance = _Total.apply(centred.square().sum(axes)) / count
-    _track(layer, mean.detach(), variance.detach() * count / (count - 1))
-    normed = centred * torch.rsqrt(variance + layer.eps).view(shape)
-    if layer.affine:
-        normed = normed * layer.weight.view(shape) + layer.bias.view(shape)
-    return normed.to(images.dtype)
-
-
-class _Total(torch.autograd.Function):
-    """Sum over the processes; each of them has a share in the loss of all, and so in its gradient.
-
-    ``torch.distributed.nn`` has one, which is deprecated from torch 2.13 on.
-    """
-
-    @staticmethod
-    def forward(ctx, own):
-        total = own.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx, gradient):
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
-
-
-def _track(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    """Update running statistics as torch does."""
-    if not layer.track_running_stats:
-        return
-    layer.num_batches_tracked += 1
-    momentum = 1 / layer.num_batches_tracked if layer.momentum is None else layer.momentum
-    layer.running_mean.lerp_(mean.to(layer.running_mean), momentum)
-    layer.running_var.lerp_(variance.to(layer.running_var), momentum)
-
-
-@contextmanager
-def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of batch normalisation as they are, in training mode too.
+    The replacements share parameters and buffers with the original layers, which come back when the
+    context ends. Subclasses of torch's layers are left as they are, and so is a network that is
+    itself such a layer.
 
     Parameters
     ----------
     module : nn.Module
         Network, changed for the duration of the context.
+    group : ProcessGroup
+        Processes that train it.
+    device : torch.device or str
+        Device of the network. Nothing is replaced on other devices than CUDA.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.BatchNorm1d(2))
+    >>> with synchronized_batch_norm(network, ProcessGroup(0, 2), "cuda"):
+    ...     print(type(network[0]).__name__)
+    SyncBatchNorm
+    >>> type(network[0]).__name__
+    'BatchNorm1d'
+    """
+    replaced = []
+    if group.size > 1 and torch.device(device).type == "cuda":
+        for parent in list(module.modules()):
+            for name, layer in list(parent.named_children()):
+                if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+                    setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
+                    replaced.append((parent, name, layer))
+    try:
+        yield
+    finally:
+        for parent, name, layer in replaced:
+            layer.train(parent.get_submodule(name).training)
+            setattr(parent, name, layer)
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of batch normalization unchanged, in training mode too.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Network, changed for the duration of the context.
+
+    Examples
+    --------
+    >>> layer = nn.BatchNorm1d(2)
+    >>> with frozen_statistics(layer):
+    ...     _ = layer(torch.ones(3, 2))
+    >>> layer.running_mean
+    tensor([0., 0.])
     """
     layers = [part for part in module.modules() if isinstance(part, _BatchNorm)]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
@@ -225,44 +275,42 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
             layer.momentum, layer.num_batches_tracked = momentum, n_batches
 
 
-def in_one_team(module: nn.Module, team: Team) -> Callable[[Tensor], Tensor]:
-    """Wrap a network so that its gradients are the mean over the processes.
+def wrap_ddp(module: nn.Module, group: ProcessGroup) -> Callable[[Tensor], Tensor]:
+    """Wrap a network in DistributedDataParallel, which averages gradients over the processes.
 
     Parameters
     ----------
     module : nn.Module
-        Network; every process gets the parameters of the first one.
-    team : Team
-        The processes.
+        Network. Every process gets the parameters and buffers of the first one.
+    group : ProcessGroup
+        Processes that train it.
 
     Returns
     -------
     callable
-        The network itself for a team of one, and where it has nothing to train.
+        The wrapped network, or `module` itself if there is one process or nothing to train.
     """
-    if team.size == 1 or not any(p.requires_grad for p in module.parameters()):
+    if group.size == 1 or not any(p.requires_grad for p in module.parameters()):
         return module
-    with warnings.catch_warnings():
-        # torch 2.13 has another name for the option, which torch 2.6 lacks
-        warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
-        # running statistics need no broadcast: `global_batch_norm` keeps them equal
-        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(module)
 
 
-def exchange_gradients(network: Callable[[Tensor], Tensor], now: bool) -> AbstractContextManager:
-    """Let the backward pass in this context exchange gradients now, or leave it to a later one.
+def exchange_gradients(
+    network: Callable[[Tensor], Tensor], now: bool
+) -> AbstractContextManager[None]:
+    """Choose whether a backward pass in this context exchanges gradients between processes.
 
     Parameters
     ----------
     network : callable
-        From :func:`in_one_team`.
+        Network from :func:`wrap_ddp`.
     now : bool
-        False adds gradients up in this process.
+        False only accumulates gradients in this process; a later pass exchanges their sum.
 
     Returns
     -------
     context manager
-        To surround a forward and a backward pass.
+        To be entered around a forward and a backward pass.
     """
     if now or not isinstance(network, nn.parallel.DistributedDataParallel):
         return nullcontext()

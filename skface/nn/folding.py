@@ -14,7 +14,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from skface._locks import ProcessLock
+from skface.nn._locks import ProcessLock
 
 # torch keeps one record of what is being traced for the whole process
 ONE_TRACE_AT_A_TIME = ProcessLock()

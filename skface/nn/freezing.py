@@ -1,17 +1,19 @@
-"""Which parts of a network train: its stages, freezing them, and training mode beside them."""
+"""Stages of a network, freezing them, and training mode for the parts that are trained."""
 
 from numbers import Integral
 
 from torch import nn
 
+__all__ = ["freeze", "stages", "train_mode"]
+
 
 def stages(module: nn.Module) -> list[tuple[nn.Module, ...]]:
-    """Split a network into the parts that can be frozen apart.
+    """Split a network into the parts that can be frozen separately.
 
-    Each child of the network that holds weights starts a stage, in the order of registration, which
-    is taken to be the order in which they run. A child whose parameters are vectors alone, such as
-    batch normalisation or PReLU, belongs to the stage before it. Children without parameters belong
-    to none.
+    Each child of the network that has weight matrices or kernels starts a stage. Children are
+    assumed to run in the order of registration. A child whose parameters are all vectors, such as
+    batch normalization or PReLU, belongs to the stage before it. Children without parameters belong
+    to no stage.
 
     Parameters
     ----------
@@ -22,8 +24,8 @@ def stages(module: nn.Module) -> list[tuple[nn.Module, ...]]:
     -------
     list of tuple of nn.Module
         Stages, input first; the last one is the head, such as a projection to the embedding and
-        its normalisation. A network whose parameters are all its own is one stage. Parameters that
-        it holds beside such children are in no stage.
+        its normalization. A network without such children is one stage. Otherwise, parameters that
+        the network itself holds are in no stage.
 
     Examples
     --------
@@ -48,15 +50,15 @@ def stages(module: nn.Module) -> list[tuple[nn.Module, ...]]:
 
 
 def freeze(module: nn.Module, trainable: str | int) -> None:
-    """Choose the parameters of a network that train, and freeze the others.
+    """Freeze all parameters of a network but those of its last stages.
 
     Parameters
     ----------
     module : nn.Module
         Network; ``requires_grad`` of its parameters is set.
     trainable : {"all", "head", "none"} or int
-        The head is the last of the `stages`; an int of at least 0 means the head and as many stages
-        before it. Parameters in no stage train with "all" only.
+        Parameters that are trained. The head is the last of the `stages`; an int, at least 0, means
+        the head and that many stages before it. Parameters in no stage are trained with "all" only.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def freeze(module: nn.Module, trainable: str | int) -> None:
     if not isinstance(n_before, Integral) or isinstance(n_before, bool) or n_before < 0:
         raise ValueError(
             f"trainable={trainable!r} must be 'all', 'head', 'none', or the number of stages "
-            "before the head that train with it, 0 or more."
+            "before the head that are trained with it, 0 or more."
         )
     parts = stages(module)
     most = max(0, len(parts) - 1)
@@ -93,10 +95,10 @@ def freeze(module: nn.Module, trainable: str | int) -> None:
 
 
 def train_mode(module: nn.Module) -> None:
-    """Put a network in training mode, all but the parts that are wholly frozen.
+    """Put a network in training mode, except the parts without trainable parameters.
 
-    A frozen batch normalisation has to keep its running statistics as well as its parameters, and
-    dropout inside a frozen part would only add noise.
+    Running statistics of frozen batch normalization must not change, and dropout inside a frozen
+    part would only add noise.
 
     Parameters
     ----------

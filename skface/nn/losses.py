@@ -1,7 +1,7 @@
 """Losses that train an embedder: on triplets, on pairs, and on the identities themselves.
 
-Mining decides which tuples a batch offers and a loss scores them: they meet in index tensors. The
-margin softmax needs no tuples, but it learns a direction for every identity.
+Mining selects pairs or triplets of a batch as index tensors, and a loss scores them. The margin
+softmax needs neither, but learns a weight vector for every identity.
 """
 
 import math
@@ -10,7 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Default and largest margin of each kind: an angle in radians, and a cosine.
+__all__ = [
+    "MarginSoftmax",
+    "contrastive_loss",
+    "contrastive_terms",
+    "mean_of_active",
+    "squared_distances",
+    "triplet_loss",
+    "triplet_terms",
+]
+
+# Default and largest margin of each kind: an angle in radians, and a difference of cosines.
 _MARGINS = {"arcface": (0.5, math.pi / 2), "cosface": (0.35, 2.0)}
 
 
@@ -36,7 +46,7 @@ def squared_distances(embeddings: Tensor) -> Tensor:
     """
     norms = embeddings.square().sum(dim=1)
     distances = norms[:, None] + norms[None, :] - 2 * embeddings @ embeddings.T
-    # Rounding leaves near-identical rows slightly below zero.
+    # Rounding can make distances of nearly equal rows slightly negative.
     return distances.clamp_min(0)
 
 
@@ -52,7 +62,7 @@ def triplet_terms(
     anchors, positives, negatives : integer Tensor of shape (n_triplets,)
         Rows of the batch.
     margin : float, default=0.2
-        The least amount by which a negative is to be farther than a positive (squared L2).
+        Required difference between the distances to negative and positive (squared L2).
 
     Returns
     -------
@@ -73,8 +83,8 @@ def triplet_terms(
 def mean_of_active(terms: Tensor) -> Tensor:
     """Mean of the terms that are above zero.
 
-    Satisfied triplets pull nowhere, and counting them would shrink the gradient as training
-    succeeds, so the mean is over the others (the "non-zero" average of Hermans et al., 2017).
+    Satisfied triplets have no gradient. Counting them would shrink the gradient as training
+    progresses, so the mean is over the others (the "non-zero" average of Hermans et al., 2017).
 
     Parameters
     ----------
@@ -84,8 +94,7 @@ def mean_of_active(terms: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape ()
-        The mean. It is zero and still differentiable when no term is active, so that a training
-        step needs no special case.
+        The mean; zero, and still differentiable, if no term is active.
 
     Examples
     --------
@@ -111,7 +120,7 @@ def triplet_loss(
     anchors, positives, negatives : integer Tensor of shape (n_triplets,)
         Rows of `embeddings`, as `skface.nn.mining.mine_triplets` returns them.
     margin : float, default=0.2
-        The least amount by which a negative is to be farther than a positive (squared L2).
+        Required difference between the distances to negative and positive (squared L2).
 
     Returns
     -------
@@ -126,23 +135,23 @@ def triplet_loss(
     >>> triplet_loss(embeddings, a, p, n, margin=0.2)
     tensor(0.2000)
     """
-    # Indexing the (n, n) distances instead of gathering (n_triplets, d) embeddings keeps the
-    # memory of a large batch small: there are many more triplets than pairs.
+    # There are many more triplets than pairs, so (n, n) distances take much less memory than
+    # (n_triplets, d) embeddings.
     distances = squared_distances(embeddings)
     return mean_of_active(triplet_terms(distances, anchors, positives, negatives, margin))
 
 
 def contrastive_terms(distances: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
-    """Cost of each pair: D^2 / 2 for one person, [margin - D]_+^2 / 2 for two.
+    """Loss of each pair: D^2 / 2 if genuine, [margin - D]_+^2 / 2 if impostor.
 
     Parameters
     ----------
     distances : Tensor of shape (n_pairs,)
         Euclidean distance D of each pair, not squared: 0 to 2 where embeddings have unit length.
     same : bool Tensor of shape (n_pairs,)
-        Whether both faces of a pair show one person.
+        Whether a pair is genuine: two images of one person.
     margin : float, default=1.0
-        Distance (L2) from which two people are far enough apart.
+        Distance (L2) from which the loss of an impostor pair is 0.
 
     Returns
     -------
@@ -161,7 +170,7 @@ def contrastive_terms(distances: Tensor, same: Tensor, margin: float = 1.0) -> T
 def contrastive_loss(left: Tensor, right: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
     """Contrastive loss, averaged over the pairs.
 
-    D^2 / 2 for two faces of one person and [margin - D]_+^2 / 2 for two people, with D the
+    D^2 / 2 for a genuine pair and [margin - D]_+^2 / 2 for an impostor pair, where D is the
     Euclidean distance, not squared (Hadsell, Chopra and LeCun, 2006, "Dimensionality reduction by
     learning an invariant mapping", equations 3 and 4).
 
@@ -170,15 +179,15 @@ def contrastive_loss(left: Tensor, right: Tensor, same: Tensor, margin: float = 
     left, right : Tensor of shape (n_pairs, d)
         Embeddings of the two faces of each pair; at least one pair.
     same : bool Tensor of shape (n_pairs,)
-        Whether both faces of a pair show one person.
+        Whether a pair is genuine: two images of one person.
     margin : float, default=1.0
-        Distance (L2) from which two people are far enough apart.
+        Distance (L2) from which the loss of an impostor pair is 0.
 
     Returns
     -------
     Tensor of shape ()
-        The loss, at least 0. The gradient of a pair with D = 0 is zero, though two people at one
-        point ought to part: no direction is better than another.
+        The loss, at least 0. Its gradient is zero for a pair with D = 0, also for an impostor pair,
+        because the direction of the gradient is undefined there.
 
     Examples
     --------
@@ -187,25 +196,25 @@ def contrastive_loss(left: Tensor, right: Tensor, same: Tensor, margin: float = 
     >>> contrastive_loss(left, right, same=torch.tensor([True, False]))
     tensor(0.7500)
     """
-    # Unlike the root of a squared distance, this norm has a gradient at 0; and distances from the
-    # (n, n) products of a batch would be too coarse there.
+    # This norm has a gradient at 0, where the root of a squared distance has none. Distances
+    # computed from products of embeddings would be inexact near 0.
     distances = torch.linalg.vector_norm(left - right, dim=1)
     return contrastive_terms(distances, same, margin).mean()
 
 
 class MarginSoftmax(nn.Module):
-    """Classify identities by angle, with a margin to the true one: ArcFace or CosFace.
+    """Softmax over identities by angle, with a margin for the true one: ArcFace or CosFace.
 
-    Every identity has a direction, learned along with the network. The loss is the cross-entropy
-    of the scaled cosines between an embedding and all directions, where the true one's cosine is
-    made worse by the margin:
+    Every identity has a weight vector, trained with the network. The loss is the cross-entropy of
+    the scaled cosines between an embedding and all weight vectors, where a margin reduces the
+    cosine of the true identity:
 
     * "arcface": scale * cos(theta + margin) (Deng et al., 2019, "ArcFace", equation 3);
     * "cosface": scale * (cos(theta) - margin) (Wang et al., 2018, "CosFace", equation 4).
 
-    cos(theta + margin) rises again once theta + margin passes pi, which would push the worst
-    embeddings farther away. There cos(theta) - margin * sin(margin) takes over, as in the
-    authors' code: it lies below and goes on falling for every margin up to pi / 2.
+    cos(theta + margin) increases with theta once theta + margin exceeds pi, which would push the
+    worst embeddings farther away. There it is replaced by cos(theta) - margin * sin(margin), as in
+    the authors' code, which is smaller and decreases with theta for every margin up to pi / 2.
 
     Parameters
     ----------
@@ -214,17 +223,17 @@ class MarginSoftmax(nn.Module):
     embedding_dim : int
         Length d of an embedding.
     kind : {"arcface", "cosface"}, default="arcface"
-        Where the margin applies.
+        Whether the margin is added to the angle or subtracted from the cosine.
     margin : float or None, default=None
         Angle in radians from 0 to pi / 2 for "arcface", where None means 0.5; cosine from 0 to 2
         for "cosface", where None means 0.35.
     scale : float, default=32.0
-        Factor of the cosines, above 0: the softmax over values of -1 to 1 would be too flat.
+        Factor of the cosines, above 0; without one the softmax of values from -1 to 1 is too flat.
 
     Attributes
     ----------
     weight : nn.Parameter of shape (n_classes, embedding_dim)
-        One direction per identity, of any length above 0. The first ones are random, from
+        One vector per identity, of which only the direction matters. Initial values are drawn from
         torch's global generator.
 
     Raises
@@ -265,7 +274,7 @@ class MarginSoftmax(nn.Module):
             )
         if not 0 < scale < math.inf:
             raise ValueError(f"scale={scale!r} must be above 0 and finite.")
-        # Rows of about unit length turn as fast as the layers of the network under one optimiser.
+        # Rows of about unit length suit the learning rate of the network.
         self.weight = nn.Parameter(torch.randn(n_classes, embedding_dim) / embedding_dim**0.5)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -274,14 +283,14 @@ class MarginSoftmax(nn.Module):
         Parameters
         ----------
         embeddings : Tensor of shape (n, embedding_dim)
-            Embeddings, of which only the direction counts.
+            Embeddings, of which only the direction matters.
         labels : int64 Tensor of shape (n,)
             Identity of each embedding, 0 to `n_classes` - 1.
 
         Returns
         -------
         Tensor of shape ()
-            The loss, at least 0, in single precision at least, also under autocast.
+            The loss, at least 0, in float32 or wider, also under autocast.
 
         Raises
         ------
@@ -290,7 +299,7 @@ class MarginSoftmax(nn.Module):
         """
         n_classes = len(self.weight)
         outside = (labels < 0) | (labels >= n_classes)
-        # Left to torch, a wrong label would abort the whole process on a GPU.
+        # In torch, a label out of range aborts the whole process on a GPU.
         if outside.any():
             raise ValueError(
                 f"labels hold {labels[outside][0].item()}, outside 0 to {n_classes - 1}: number "
@@ -307,7 +316,7 @@ class MarginSoftmax(nn.Module):
     def _with_margin(self, cosines: Tensor) -> Tensor:
         if self.kind == "cosface":
             return cosines - self.margin
-        # The floor keeps the root's gradient finite at cosines of -1 and 1.
+        # The lower bound keeps the gradient of the root finite at cosines of -1 and 1.
         squares = ((1 - cosines) * (1 + cosines)).clamp_min(torch.finfo(cosines.dtype).eps)
         turned = cosines * math.cos(self.margin) - squares.sqrt() * math.sin(self.margin)
         beyond = cosines - self.margin * math.sin(self.margin)

@@ -1,7 +1,7 @@
-"""Choice of the triplets (anchor, positive, negative) and of the pairs that a batch trains on.
+"""Selection of the triplets (anchor, positive, negative) and pairs of a batch to train on.
 
-A negative *violates* the margin of an anchor-positive pair when d(a, n) < d(a, p) + margin: only
-then does the triplet loss pull. Distances are squared Euclidean.
+A negative *violates* the margin of an anchor-positive pair if d(a, n) < d(a, p) + margin; only then
+is the triplet loss above 0. Distances are squared Euclidean.
 """
 
 from typing import NamedTuple
@@ -11,9 +11,19 @@ from torch import Tensor
 
 from skface.nn.losses import squared_distances
 
+__all__ = [
+    "MINING_STRATEGIES",
+    "Pairs",
+    "Triplets",
+    "draw_pairs",
+    "genuine_mask",
+    "impostor_mask",
+    "mine_triplets",
+]
+
 
 class Triplets(NamedTuple):
-    """Rows of a batch that form triplets; three integer tensors of one length."""
+    """Rows of a batch that form triplets; three integer tensors of equal length."""
 
     anchors: Tensor
     positives: Tensor
@@ -21,7 +31,7 @@ class Triplets(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows of a batch; two integer tensors and a bool tensor of one length."""
+    """Pairs of rows of a batch; two integer tensors and a bool tensor of equal length."""
 
     left: Tensor
     right: Tensor
@@ -53,7 +63,7 @@ def genuine_mask(labels: Tensor) -> Tensor:
 
 
 def impostor_mask(labels: Tensor) -> Tensor:
-    """Mark the ordered pairs of two identities.
+    """Mark the ordered pairs of images of different identities.
 
     Parameters
     ----------
@@ -77,24 +87,25 @@ def impostor_mask(labels: Tensor) -> Tensor:
 
 
 def _count_up(counts: Tensor) -> Tensor:
-    """Join the ranges 0 to count - 1 of all counts."""
+    """Concatenate the ranges 0 to count - 1 of all counts."""
     starts = counts.cumsum(0) - counts
     return torch.arange(int(counts.sum()), device=counts.device) - starts.repeat_interleave(counts)
 
 
 class _RankedNegatives:
-    """Each anchor's negatives by distance, so that a pair's candidates are one contiguous range.
+    """The negatives of each anchor, sorted by distance.
 
-    Memory is O(n^2) for a batch of n, whatever the number of pairs and triplets.
+    The candidates of an anchor-positive pair are then a contiguous range of ranks. Memory is O(n^2)
+    for a batch of n, independent of the number of pairs and triplets.
     """
 
     def __init__(self, distances: Tensor, labels: Tensor, margin: float) -> None:
         genuine = genuine_mask(labels)
         self.anchors, self.positives = genuine.nonzero(as_tuple=True)
-        # Images of the anchor's own identity go to the end, beyond every limit.
+        # Images of the anchor's identity are sorted to the end, beyond every limit.
         only_negatives = distances.masked_fill(~impostor_mask(labels), torch.inf)
         ranked, self.order = only_negatives.sort(dim=1, stable=True)
-        # Only the distances of genuine pairs are looked up: one short row of them per anchor.
+        # Only the distances of genuine pairs are searched: one short row per anchor.
         counts = genuine.sum(dim=1)
         slots = self.anchors, _count_up(counts)
         limits = distances.new_zeros(len(counts), int(counts.max()))
@@ -104,6 +115,7 @@ class _RankedNegatives:
         self.n_violating = torch.searchsorted(ranked, limits + margin, right=False)[slots]
 
     def take(self, pairs: Tensor, ranks: Tensor) -> Triplets:
+        """Return the triplets of anchor-positive pairs and the ranks of their negatives."""
         anchors = self.anchors[pairs]
         return Triplets(anchors, self.positives[pairs], self.order[anchors, ranks])
 
@@ -114,9 +126,9 @@ def _semi_hard(
     ranked = _RankedNegatives(distances, labels, margin)
     (pairs,) = ranked.n_violating.nonzero(as_tuple=True)
     end = ranked.n_violating[pairs]
-    # Without a semi-hard negative all violating ones are harder, and the easiest comes last.
+    # If no negative is semi-hard, all violating ones are harder, and the last is the easiest.
     start = torch.minimum(ranked.n_harder[pairs], end - 1)
-    # Drawn where the generator lives; double precision keeps the product below its upper end.
+    # Drawn on the generator's device, in double precision so that offset < end - start.
     uniform = torch.rand(
         len(pairs), dtype=torch.float64, generator=generator, device=generator.device
     )
@@ -139,7 +151,7 @@ def _all(distances: Tensor, labels: Tensor, margin: float, generator: torch.Gene
     return ranked.take(pairs, _count_up(counts))
 
 
-_STRATEGIES = {"semi-hard": _semi_hard, "hard": _hard, "all": _all}
+_STRATEGIES = {"semi_hard": _semi_hard, "hard": _hard, "all": _all}
 MINING_STRATEGIES = tuple(_STRATEGIES)
 
 
@@ -149,10 +161,10 @@ def mine_triplets(
     labels: Tensor,
     *,
     margin: float = 0.2,
-    strategy: str = "semi-hard",
+    strategy: str = "semi_hard",
     generator: torch.Generator,
 ) -> Triplets:
-    """Choose triplets among the images of one batch.
+    """Select triplets of the images of one batch.
 
     Parameters
     ----------
@@ -161,24 +173,23 @@ def mine_triplets(
     labels : Tensor of shape (n,)
         Identity of each image, as integers.
     margin : float, default=0.2
-        The least amount by which a negative is to be farther than a positive (squared L2).
-    strategy : {"semi-hard", "hard", "all"}, default="semi-hard"
-        "semi-hard" (Schroff et al., 2015, section 3.2): for every ordered anchor-positive pair one
-        random negative with d(a, p) < d(a, n) < d(a, p) + margin; where there is none, the easiest
-        violating negative, that is the farthest with d(a, n) <= d(a, p); where no negative
-        violates the margin, nothing.
+        Required difference between the distances to negative and positive (squared L2).
+    strategy : {"semi_hard", "hard", "all"}, default="semi_hard"
+        "semi_hard" (Schroff et al., 2015, section 3.2): for every ordered anchor-positive pair one
+        random negative with d(a, p) < d(a, n) < d(a, p) + margin; if there is none, the farthest
+        negative with d(a, n) <= d(a, p); if no negative violates the margin, no triplet.
         "hard" (batch-hard; Hermans et al., 2017): for every anchor its farthest positive and its
-        nearest negative, whether or not they violate the margin.
+        nearest negative, whether or not it violates the margin.
         "all": every violating triplet. There may be n_pairs * n of them, 24 bytes each, and the
-        loss takes as much again: meant for batches of a few hundred.
+        loss needs the same memory again; meant for batches of a few hundred images.
     generator : torch.Generator
-        Source of the random choices of "semi-hard".
+        Generator of the random choices of "semi_hard".
 
     Returns
     -------
     Triplets
         `(anchors, positives, negatives)`, integer tensors of shape (n_triplets,) that hold rows of
-        `embeddings`; empty when the batch offers no triplet.
+        `embeddings`; empty if the batch has no triplet.
 
     Raises
     ------
@@ -200,21 +211,21 @@ def mine_triplets(
 
 
 def draw_pairs(labels: Tensor, generator: torch.Generator) -> Pairs:
-    """Pair the images of one batch: all genuine pairs and as many impostor pairs.
+    """Draw pairs of a batch: all genuine pairs and as many impostor pairs.
 
     Parameters
     ----------
     labels : Tensor of shape (n,)
         Identity of each image, as integers.
     generator : torch.Generator
-        Source of the random choice; it may live on another device.
+        Generator of the random choice, on any device.
 
     Returns
     -------
     Pairs
         `(left, right, same)`, tensors of shape (n_pairs,) on the device of `labels`; left < right.
-        Every pair of two images of one identity comes first. Pairs of two identities follow, drawn
-        uniformly from all of them without repetition; all of them where they are fewer.
+        All genuine pairs come first. As many impostor pairs follow, drawn uniformly without
+        replacement; all of them if there are fewer.
 
     Examples
     --------

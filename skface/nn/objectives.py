@@ -1,12 +1,10 @@
-"""What training minimises: embeddings of a batch and its targets in, a loss and its measures out.
+"""Training objectives: they map embeddings and targets of a batch to a loss and its measures.
 
-The targets are what the sampler of the batch says: the identity of every row, labelled pairs of
-rows, or embeddings to imitate, which a teacher may give. Parameters of an objective, such as class
-weights, are trained beside the network.
+Targets are the identity of every row, labeled pairs of rows, or target embeddings, which may be
+those of a teacher. Parameters of an objective, such as class weights, are trained with the network.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +18,30 @@ from skface.nn.losses import (
 )
 from skface.nn.mining import Pairs, draw_pairs, genuine_mask, impostor_mask, mine_triplets
 
+__all__ = [
+    "Contrastive",
+    "DifferenceHead",
+    "DistillationLoss",
+    "LabelLoss",
+    "Measures",
+    "PairClassifier",
+    "Triplet",
+    "as_pairs",
+    "label_distances",
+    "to_device",
+]
+
 Measures = dict[str, Tensor]
 
 
 class Triplet(nn.Module):
-    """FaceNet's triplet loss over the triplets that mining finds in the batch.
+    """FaceNet's triplet loss over the triplets that are mined in the batch.
 
     Parameters
     ----------
     margin : float, default=0.2
         Margin in squared L2 on the unit sphere.
-    mining : {"semi-hard", "hard", "all"}, default="semi-hard"
+    mining : {"semi_hard", "hard", "all"}, default="semi_hard"
         See :func:`skface.nn.mining.mine_triplets`.
 
     Examples
@@ -43,7 +54,7 @@ class Triplet(nn.Module):
     1
     """
 
-    def __init__(self, margin: float = 0.2, mining: str = "semi-hard") -> None:
+    def __init__(self, margin: float = 0.2, mining: str = "semi_hard") -> None:
         super().__init__()
         self.margin = margin
         self.mining = mining
@@ -51,7 +62,7 @@ class Triplet(nn.Module):
     def forward(
         self, embeddings: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Measures]:
-        """Compute the mean over the active triplets.
+        """Compute the mean loss of the active triplets.
 
         Parameters
         ----------
@@ -60,15 +71,15 @@ class Triplet(nn.Module):
         labels : Tensor of shape (n,)
             Identity of each row, as integers.
         generator : torch.Generator
-            Source of the random choices of mining.
+            Generator of the random choices of mining.
 
         Returns
         -------
         loss : Tensor of shape ()
             The loss.
         measures : dict of str to Tensor of shape ()
-            "active_triplets", the triplets with a loss above 0; "active_fraction", the share of
-            the anchors that are in one; and the distances of :func:`label_distances`.
+            "active_triplets", the number of triplets with a loss above 0; "active_fraction", the
+            fraction of the anchors that are in one; and those of :func:`label_distances`.
         """
         triplets = mine_triplets(
             embeddings, labels, margin=self.margin, strategy=self.mining, generator=generator
@@ -88,19 +99,19 @@ class Triplet(nn.Module):
         return mean_of_active(terms), measures
 
 
-class Labelled(nn.Module):
-    """Any loss of embeddings and identities, such as margin-softmax.
+class LabelLoss(nn.Module):
+    """Any loss of embeddings and identities, such as :class:`skface.nn.losses.MarginSoftmax`.
 
     Parameters
     ----------
     loss : callable
-        ``loss(embeddings, labels)`` of an (n, d) float and an (n,) integer Tensor, labels counted
-        from 0, returns a Tensor of shape (). Parameters of a module are trained.
+        ``loss(embeddings, labels)`` of an (n, d) float Tensor and an (n,) integer Tensor, of labels
+        that count from 0, returns a Tensor of shape (). The parameters of a module are trained.
 
     Examples
     --------
     >>> import torch
-    >>> objective = Labelled(lambda embeddings, labels: embeddings.square().mean())
+    >>> objective = LabelLoss(lambda embeddings, labels: embeddings.square().mean())
     >>> embeddings = torch.eye(2, requires_grad=True)
     >>> loss, _ = objective(embeddings, torch.tensor([0, 1]), torch.Generator())
     >>> loss.item()
@@ -114,7 +125,7 @@ class Labelled(nn.Module):
     def forward(
         self, embeddings: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Measures]:
-        """Call the loss.
+        """Compute the loss.
 
         Parameters
         ----------
@@ -150,12 +161,12 @@ class Labelled(nn.Module):
 
 
 class Contrastive(nn.Module):
-    """Hadsell's contrastive loss over labelled pairs, or over pairs drawn from the batch.
+    """Contrastive loss (Hadsell et al., 2006) over labeled pairs, or pairs drawn from the batch.
 
     Parameters
     ----------
     margin : float, default=1.0
-        Distance (L2) up to which different people are pushed apart.
+        Distance (L2) from which the loss of an impostor pair is 0.
 
     Examples
     --------
@@ -174,24 +185,24 @@ class Contrastive(nn.Module):
     def forward(
         self, embeddings: Tensor, targets: Tensor | Pairs, generator: torch.Generator
     ) -> tuple[Tensor, Measures]:
-        """Compute the mean over the pairs.
+        """Compute the mean loss of the pairs.
 
         Parameters
         ----------
         embeddings : Tensor of shape (n, d)
             Embeddings of unit length.
         targets : Pairs, or integer Tensor of shape (n,)
-            Labelled pairs of rows, or identities to draw pairs of.
+            Labeled pairs of rows, or the identity of each row, from which pairs are drawn.
         generator : torch.Generator
-            Draws pairs.
+            Generator of the random choice of pairs.
 
         Returns
         -------
         loss : Tensor of shape ()
             The loss.
         measures : dict of str to Tensor of shape ()
-            "active_fraction", the share of the pairs with a loss above 0, and the mean distances
-            (squared L2) of the pairs.
+            "active_fraction", the fraction of the pairs with a loss above 0, and the mean squared
+            L2 distances "mean_genuine_distance" and "mean_impostor_distance".
         """
         pairs = as_pairs(targets, generator)
         distances = _distances(embeddings, pairs)
@@ -202,13 +213,13 @@ class Contrastive(nn.Module):
         return terms.mean(), measures
 
 
-class Imitation(nn.Module):
-    """Distance to the embeddings of a teacher, and of the relations within the batch to its own.
+class DistillationLoss(nn.Module):
+    """Distance to target embeddings, and between the cosine matrices of the batch.
 
     The mean of 1 - cosine to the target, plus `relation_weight` times the mean squared difference
-    between the matrices of cosines within the batch. The second term is relational distillation
-    [1]_ with cosines in place of distances: verification compares faces with each other, not with
-    the teacher's.
+    between the cosines within the batch of embeddings and those within the batch of targets. The
+    second term is relational distillation [1]_ with cosines in place of distances; verification
+    depends on the cosines between embeddings only.
 
     Parameters
     ----------
@@ -222,8 +233,8 @@ class Imitation(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> loss, measures = Imitation()(torch.eye(2), torch.eye(2).flip(0), torch.Generator())
-    >>> loss, measures["cosine"]  # far from the targets, and as far from each other as they are
+    >>> loss, measures = DistillationLoss()(torch.eye(2), torch.eye(2).flip(0), torch.Generator())
+    >>> loss, measures["cosine"]
     (tensor(1.), tensor(0.))
     """
 
@@ -241,7 +252,7 @@ class Imitation(nn.Module):
         embeddings : Tensor of shape (n, d)
             Embeddings of unit length.
         targets : Tensor of shape (n, d)
-            What the teacher says, of unit length.
+            Target embeddings, of unit length.
         generator : torch.Generator
             Not used.
 
@@ -259,12 +270,12 @@ class Imitation(nn.Module):
 
 
 class PairClassifier(nn.Module):
-    """Binary cross-entropy of a classifier over pairs, labelled or drawn from the batch.
+    """Binary cross-entropy of a pair classifier, over labeled pairs or pairs drawn from the batch.
 
     Parameters
     ----------
     head : nn.Module
-        Maps two (n_pairs, d) Tensors of embeddings to (n_pairs,) log-odds of "same".
+        Maps two (n_pairs, d) Tensors of embeddings to the (n_pairs,) log-odds of a genuine pair.
 
     Examples
     --------
@@ -283,24 +294,24 @@ class PairClassifier(nn.Module):
     def forward(
         self, embeddings: Tensor, targets: Tensor | Pairs, generator: torch.Generator
     ) -> tuple[Tensor, Measures]:
-        """Compute the mean over the pairs.
+        """Compute the mean loss of the pairs.
 
         Parameters
         ----------
         embeddings : Tensor of shape (n, d)
             Embeddings of unit length.
         targets : Pairs, or integer Tensor of shape (n,)
-            Labelled pairs of rows, or identities to draw pairs of.
+            Labeled pairs of rows, or the identity of each row, from which pairs are drawn.
         generator : torch.Generator
-            Draws pairs.
+            Generator of the random choice of pairs.
 
         Returns
         -------
         loss : Tensor of shape ()
             The loss.
         measures : dict of str to Tensor of shape ()
-            "accuracy", the share of the pairs on the right side of 0.5, and the mean distances
-            (squared L2) of the pairs.
+            "accuracy", the fraction of the pairs that are classified correctly, and the mean
+            squared L2 distances "mean_genuine_distance" and "mean_impostor_distance".
         """
         pairs = as_pairs(targets, generator)
         left, right = embeddings[pairs.left], embeddings[pairs.right]
@@ -315,9 +326,10 @@ class PairClassifier(nn.Module):
 class DifferenceHead(nn.Module):
     """One fully connected layer on the absolute difference of two embeddings.
 
-    The log-odds b + sum_j a_j |h1_j - h2_j| (Koch et al., 2015, section 3.1, with a bias, without
-    which two equal embeddings would have even odds). Symmetric: swapping the two changes nothing.
-    It starts as a decision by L1 distance that fits face networks as they are.
+    The log-odds b + sum_j a_j |h1_j - h2_j| (Koch et al., 2015, section 3.1; the bias b is added
+    here, because without it two equal embeddings have even odds). It is symmetric in the two
+    embeddings. The initial weights threshold the L1 distance at a value that suits pretrained face
+    networks.
 
     Parameters
     ----------
@@ -341,9 +353,9 @@ class DifferenceHead(nn.Module):
         super().__init__()
         self.linear = nn.Linear(embedding_dim, 1)
         # The L1 distance of two unit vectors is about (2 d / pi)**0.5 times their L2 distance. Even
-        # odds at 0.9 d**0.5 are those at a cosine of 0.36, near the thresholds of face networks.
-        # The slope matters as much: hundreds of steps change it little, and a flat one keeps
-        # pulling at pairs that are told apart already.
+        # odds at an L1 distance of 0.9 d**0.5 are those at a cosine of 0.36, near the thresholds of
+        # face networks. Hundreds of steps change the slope little, and with a small one pairs
+        # that are classified correctly keep a large gradient.
         nn.init.constant_(self.linear.weight, -16 / embedding_dim**0.5)
         nn.init.constant_(self.linear.bias, 16 * 0.9)
 
@@ -358,19 +370,39 @@ class DifferenceHead(nn.Module):
         Returns
         -------
         Tensor of shape (n_pairs,)
-            Log-odds of "same".
+            Log-odds of a genuine pair.
         """
-        return self.linear((left - right).abs()).squeeze(1)
+        logits: Tensor = self.linear((left - right).abs()).squeeze(1)
+        return logits
 
 
 def as_pairs(targets: Tensor | Pairs, generator: torch.Generator) -> Pairs:
-    """Return labelled pairs as they are, and pairs drawn from identities otherwise."""
+    """Return labeled pairs unchanged, or draw pairs from identities.
+
+    Parameters
+    ----------
+    targets : Pairs, or integer Tensor of shape (n,)
+        Labeled pairs of rows, or the identity of each row.
+    generator : torch.Generator
+        Generator of the random choice of pairs.
+
+    Returns
+    -------
+    Pairs
+        Pairs of rows; see :func:`skface.nn.mining.draw_pairs`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> as_pairs(torch.tensor([0, 0, 1]), torch.Generator().manual_seed(0)).same
+    tensor([ True, False])
+    """
     return targets if isinstance(targets, Pairs) else draw_pairs(targets, generator)
 
 
 @torch.no_grad()
 def label_distances(embeddings: Tensor, labels: Tensor) -> Measures:
-    """Average the squared L2 distances within a batch, of one identity and of two.
+    """Average the squared L2 distances of the genuine and of the impostor pairs of a batch.
 
     Parameters
     ----------
@@ -382,7 +414,7 @@ def label_distances(embeddings: Tensor, labels: Tensor) -> Measures:
     Returns
     -------
     dict of str to Tensor of shape ()
-        "mean_genuine_distance" and "mean_impostor_distance", 0 to 4; NaN without such pairs.
+        "mean_genuine_distance" and "mean_impostor_distance", 0 to 4; NaN if there is no such pair.
 
     Examples
     --------
@@ -398,8 +430,10 @@ def label_distances(embeddings: Tensor, labels: Tensor) -> Measures:
 
 
 def _distances(embeddings: Tensor, pairs: Pairs) -> Tensor:
-    """Return the L2 distance of each pair, with a gradient of 0 where it is 0."""
-    return torch.linalg.vector_norm(embeddings[pairs.left] - embeddings[pairs.right], dim=1)
+    """Return the L2 distance of each pair; where it is 0, so is its gradient."""
+    differences = embeddings[pairs.left] - embeddings[pairs.right]
+    distances: Tensor = torch.linalg.vector_norm(differences, dim=1)
+    return distances
 
 
 def _mean_distances(distances: Tensor, same: Tensor) -> Measures:
@@ -410,20 +444,20 @@ def _mean_distances(distances: Tensor, same: Tensor) -> Measures:
     }
 
 
-def to_device(targets: Any, device: torch.device | str) -> Any:
-    """Move what a sampler yields beside the rows: a Tensor, or named tuples of them.
+def to_device(targets: Tensor | Pairs, device: torch.device | str) -> Tensor | Pairs:
+    """Move the targets of a batch to a device.
 
     Parameters
     ----------
     targets : Tensor or Pairs
         Targets of a batch.
     device : torch.device or str
-        Where to.
+        The device.
 
     Returns
     -------
     Tensor or Pairs
-        The same there.
+        The targets on that device.
 
     Examples
     --------
@@ -433,4 +467,4 @@ def to_device(targets: Any, device: torch.device | str) -> Any:
     """
     if isinstance(targets, Tensor):
         return targets.to(device)
-    return type(targets)(*(part.to(device) for part in targets))
+    return Pairs(*(part.to(device) for part in targets))

@@ -1,10 +1,15 @@
 """Read the constants (the weights) of a network stored as OpenVINO IR: an .xml beside a .bin."""
 
 import math
+from os import PathLike
 from pathlib import Path
+from typing import Any
 from xml.parsers import expat
 
 import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["read_constants"]
 
 # Element types of the IR that NumPy has too; bf16 and the types below one byte are refused.
 _DTYPES = {
@@ -23,13 +28,13 @@ _DTYPES = {
 }
 
 
-def read_constants(xml_path):
+def read_constants(xml_path: str | PathLike[str]) -> dict[str, NDArray[Any]]:
     """Read every constant of an OpenVINO IR, in the order of the graph.
 
     Parameters
     ----------
     xml_path : str or path-like
-        The .xml file. The .bin is looked for beside it, under the same stem.
+        The .xml file. The .bin file must be beside it and have the same stem.
 
     Returns
     -------
@@ -77,21 +82,21 @@ def read_constants(xml_path):
     return constants
 
 
-def _constant_layers(xml_path):
+def _constant_layers(xml_path: Path) -> list[tuple[str, dict[str, str]]]:
     """Return [(layer name, attributes of its <data>)] of the Const layers of an IR."""
-    found = []
-    layer = {}
+    found: list[tuple[str, dict[str, str]]] = []
+    layer: dict[str, str] = {}
 
-    def start_element(tag, attributes):
+    def start_element(tag: str, attributes: dict[str, str]) -> None:
         nonlocal layer
         if tag == "layer":
             layer = attributes
         elif tag == "data" and layer.get("type") == "Const":
             found.append((layer.get("name", ""), attributes))
 
-    def refuse_doctype(*_):
-        # Without a document type there are no entities, so none that expand without end or read
-        # other files.
+    def refuse_doctype(*_: object) -> None:
+        # Only a document type can define entities, which may expand without end or read other
+        # files.
         raise ValueError(f"{xml_path} declares a document type, which no OpenVINO IR does.")
 
     parser = expat.ParserCreate()
@@ -106,10 +111,10 @@ def _constant_layers(xml_path):
     return found
 
 
-def _read_constant(blob, data, what):
-    """Cut one constant out of the .bin; ``data`` holds the attributes of its <data> element."""
+def _read_constant(blob: bytes, data: dict[str, str], what: str) -> NDArray[Any]:
+    """Read one constant from the .bin; ``data`` holds the attributes of its <data> element."""
     element_type = data.get("element_type")
-    if element_type not in _DTYPES:
+    if element_type is None or element_type not in _DTYPES:
         raise ValueError(
             f"{what} has element_type={element_type!r}; the supported types are "
             f"{', '.join(_DTYPES)}."

@@ -1,29 +1,31 @@
-"""Torch's global random state, borrowed and put back."""
+"""Seed torch's global random state temporarily."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from skface._locks import ProcessLock
+from skface.nn._locks import ProcessLock
 
-# The state is one for the whole process: who seeds it must be alone until it is put back.
-_BORROWED = ProcessLock()
+__all__ = ["layer_rng_state", "private_global_rng", "restore_layer_rng"]
+
+# All threads share the global state, so only one may use it between seeding and restoring.
+_GLOBAL_RNG = ProcessLock()
 
 
 @contextmanager
 def private_global_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Seed what layers draw from, and put it back afterwards.
+    """Seed the global generators that layers use, and restore their states afterwards.
 
-    Initial weights and dropout take no generator: they draw from the global one of their device.
-    Threads that ask for it take turns, so that each gets the numbers of its seed.
+    Weight initialization and dropout take no generator: they use the global one of their device.
+    Threads wait for each other here, so that each gets the random numbers of its seed.
 
     Parameters
     ----------
     seed : int
         Seed of the global generators of the CPU and of `device`.
     device : torch.device or str, default="cpu"
-        Where the layers are.
+        Device of the layers.
 
     Examples
     --------
@@ -36,7 +38,7 @@ def private_global_rng(seed: int, device: torch.device | str = "cpu") -> Iterato
     device = torch.device(device)
     on_cuda = device.type == "cuda"
     index = torch.cuda.current_device() if on_cuda and device.index is None else device.index
-    with _BORROWED, torch.random.fork_rng(devices=[index] if on_cuda else []):
+    with _GLOBAL_RNG, torch.random.fork_rng(devices=[index] if on_cuda else []):
         torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         if on_cuda:
             with torch.cuda.device(index):
@@ -45,17 +47,17 @@ def private_global_rng(seed: int, device: torch.device | str = "cpu") -> Iterato
 
 
 def layer_rng_state(device: torch.device | str) -> list[torch.Tensor]:
-    """Return the state of what layers on `device` draw from.
+    """Return the states of the generators that layers on a device use.
 
     Parameters
     ----------
     device : torch.device or str
-        Where the layers are.
+        Device of the layers.
 
     Returns
     -------
     list of Tensor
-        For :func:`restore_layer_rng`.
+        To be passed to :func:`restore_layer_rng`.
     """
     states = [torch.random.get_rng_state()]
     if torch.device(device).type == "cuda":
@@ -64,14 +66,14 @@ def layer_rng_state(device: torch.device | str) -> list[torch.Tensor]:
 
 
 def restore_layer_rng(states: list[torch.Tensor], device: torch.device | str) -> None:
-    """Go back to a state, so that dropout falls as it fell then.
+    """Restore the states of the generators, to repeat dropout masks.
 
     Parameters
     ----------
     states : list of Tensor
-        From :func:`layer_rng_state`.
+        What :func:`layer_rng_state` returned.
     device : torch.device or str
-        Where the layers are.
+        Device of the layers.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Batches to train on: of P identities times K images, of labelled pairs, or of any faces."""
+"""Training batches: P identities times K images, labeled pairs, or faces without labels."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -10,37 +10,63 @@ from torch import Tensor
 
 from skface.nn.mining import Pairs
 
+__all__ = ["Batch", "FaceSampler", "IdentitySampler", "PairSampler", "Sampler"]
+
 
 class Batch(NamedTuple):
-    """Distinct rows of the training images, and what a loss is told about them.
+    """Distinct rows of the training images, and the targets of the loss.
 
-    The targets are the identity of each row, pairs of positions in `rows`, an embedding for each
-    row, or None if a teacher is to say.
+    The targets are the identity of each row, pairs of positions in `rows`, a target embedding for
+    each row, or None if a teacher computes them.
     """
 
     rows: NDArray[np.intp]
     targets: Tensor | Pairs | None
 
 
+class Sampler(Protocol):
+    """What yields the batches of an epoch, which depends on the number of the epoch alone."""
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch."""
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch.
+
+        Parameters
+        ----------
+        epoch : int, at least 0
+            Number of the epoch.
+
+        Yields
+        ------
+        Batch
+            Rows and their targets.
+        """
+
+
 class IdentitySampler:
-    """Deal the images of a labelled set into batches of P identities times K images.
+    """Sample batches of P identities times K images.
 
-    An epoch is about one pass over the images: as many rounds as an identity has images, on
-    average, for K at a time. Each round visits every identity that has two images or more once, in
-    a new order, with the next K of its shuffled images (all of them when it has fewer). A last
-    batch that falls short is topped up with identities already visited. People with a single image
-    cannot be anchors: they serve as additional negatives and take the place of one identity per
-    batch (when P > 2) as well as every slot that identities with fewer than K images leave free. A
-    batch holds at most P * K images and always at least one genuine and one impostor pair.
+    An epoch is about one pass over the images, in rounds. Each round visits every identity with two
+    or more images once, in random order, and takes the next K of its shuffled images (all of them
+    if it has fewer). The number of rounds is the mean number of images of these identities, divided
+    by K. If the last batch of a round has fewer identities than the others, it is filled up with
+    identities of earlier batches of the round.
 
-    An epoch depends on the seed and its number alone, so training can resume anywhere.
+    Identities with a single image cannot be anchors and serve as additional negatives. In every
+    batch they take the place of one identity (if P > 2), and the places that identities with fewer
+    than K images leave free. A batch has at most P * K images, and at least one genuine and one
+    impostor pair.
+
+    An epoch depends on the seed and its number only, so training can resume at any epoch.
 
     Parameters
     ----------
     labels : array-like of shape (n,)
         Identity of each image, of any sortable type.
     n_identities_per_batch : int, at least 2
-        Identities per batch (P); all of them if there are fewer.
+        Identities per batch (P); all identities if there are fewer.
     n_images_per_identity : int, at least 2
         Images per identity (K).
     seed : int, at least 0
@@ -49,7 +75,7 @@ class IdentitySampler:
     Attributes
     ----------
     n_identities : int
-        Number of identities in `labels`, people with a single image included.
+        Number of identities in `labels`, those with a single image included.
 
     Raises
     ------
@@ -95,14 +121,14 @@ class IdentitySampler:
         self._repeated = [rows for rows in by_identity if len(rows) > 1]
         self._singles = np.array([rows[0] for rows in by_identity if len(rows) == 1], dtype=np.intp)
         reserved = int(n_identities_per_batch > 2 and len(self._singles) > 0)
-        self._n_dealt = min(n_identities_per_batch - reserved, len(self._repeated))
+        self._n_identities = min(n_identities_per_batch - reserved, len(self._repeated))
         n_images = sum(map(len, self._repeated))
         n_images_per_round = len(self._repeated) * n_images_per_identity
         self._n_rounds = max(1, round(n_images / n_images_per_round))
 
     def __len__(self) -> int:
-        """Count the batches of an epoch."""
-        return self._n_rounds * -(-len(self._repeated) // self._n_dealt)
+        """Return the number of batches of an epoch."""
+        return self._n_rounds * -(-len(self._repeated) // self._n_identities)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch.
@@ -124,16 +150,16 @@ class IdentitySampler:
         singles = rng.permutation(self._singles)
         for _ in range(self._n_rounds):
             identities = rng.permutation(len(self._repeated))
-            for start in range(0, len(identities), self._n_dealt):
-                dealt = identities[start : start + self._n_dealt]
-                missing = self._n_dealt - len(dealt)
+            for start in range(0, len(identities), self._n_identities):
+                chosen_identities = identities[start : start + self._n_identities]
+                missing = self._n_identities - len(chosen_identities)
                 if missing:
                     top_up = rng.choice(identities[:start], missing, replace=False)
-                    dealt = np.concatenate([dealt, top_up])
-                chosen = [shuffled[i][: self.n_images_per_identity] for i in dealt]
+                    chosen_identities = np.concatenate([chosen_identities, top_up])
+                chosen = [shuffled[i][: self.n_images_per_identity] for i in chosen_identities]
                 n_free = self.batch_size - sum(map(len, chosen))
-                # Images and singles take turns: those used go to the end of their queue.
-                for i in dealt:
+                # Used images and single images go to the end of their queues.
+                for i in chosen_identities:
                     shuffled[i] = np.roll(shuffled[i], -self.n_images_per_identity)
                 chosen.append(singles[:n_free])
                 singles = np.roll(singles, -n_free)
@@ -142,30 +168,29 @@ class IdentitySampler:
 
 
 class PairSampler:
-    """Deal labelled pairs of faces into batches.
+    """Sample batches of labeled pairs of faces.
 
-    Each pair comes once per epoch. Both kinds, genuine and impostor, are spread evenly: every
-    batch holds both wherever there are enough of each, and the sizes of two batches differ by one
-    pair at most.
+    Each pair is in one batch per epoch. Genuine and impostor pairs are distributed evenly over the
+    batches: every batch has both kinds if there are enough of each, and the sizes of two batches
+    differ by one pair at most.
 
-    An epoch depends on the seed and its number alone, so training can resume anywhere.
+    An epoch depends on the seed and its number only, so training can resume at any epoch.
 
     Parameters
     ----------
     left, right : array-like of shape (n,)
         The two faces of each pair, as integers into a list of faces.
     same : array-like of shape (n,)
-        Whether both faces of a pair show one person, as booleans or 0 and 1.
+        Whether a pair is genuine, that is both faces show one person; booleans, or 0 and 1.
     n_pairs : int, at least 2
-        Most pairs of a batch.
+        Largest number of pairs in a batch.
     seed : int, at least 0
         Seed of the private generator.
 
     Raises
     ------
     ValueError
-        If `n_pairs` is below 2, the three arrays differ in length, or one of the two kinds of
-        pairs is missing.
+        If `n_pairs` is below 2, the three arrays differ in length, or all pairs are of one kind.
 
     Examples
     --------
@@ -206,7 +231,7 @@ class PairSampler:
         self._n_batches = -(-len(same) // n_pairs)
 
     def __len__(self) -> int:
-        """Count the batches of an epoch."""
+        """Return the number of batches of an epoch."""
         return self._n_batches
 
     def batches(self, epoch: int) -> Iterator[Batch]:
@@ -226,32 +251,33 @@ class PairSampler:
         """
         rng = np.random.default_rng([self.seed, epoch])
         genuine, impostor = np.flatnonzero(self._same), np.flatnonzero(~self._same)
-        # Dealt one by one like cards, so that each kind is spread evenly.
-        deck = np.concatenate([rng.permutation(genuine), rng.permutation(impostor)])
+        # Batch i takes every len(self)-th pair from i on, so both kinds are distributed evenly.
+        pairs = np.concatenate([rng.permutation(genuine), rng.permutation(impostor)])
         for first in rng.permutation(len(self)):
-            dealt = deck[first :: len(self)]
-            rows, positions = np.unique(self._faces[:, dealt].ravel(), return_inverse=True)
+            chosen = pairs[first :: len(self)]
+            rows, positions = np.unique(self._faces[:, chosen].ravel(), return_inverse=True)
             left, right = torch.from_numpy(positions).chunk(2)
-            yield Batch(rows, Pairs(left, right, torch.from_numpy(self._same[dealt])))
+            yield Batch(rows, Pairs(left, right, torch.from_numpy(self._same[chosen])))
 
 
 class FaceSampler:
-    """Deal faces into batches, whoever they show.
+    """Sample batches of faces without labels.
 
-    Each face comes once per epoch, in a new order; the sizes of two batches differ by one at most.
+    Each face is in one batch per epoch, in random order. The sizes of two batches differ by one at
+    most.
 
-    An epoch depends on the seed and its number alone, so training can resume anywhere.
+    An epoch depends on the seed and its number only, so training can resume at any epoch.
 
     Parameters
     ----------
     n_faces : int, at least 2
         Number of faces.
     batch_size : int, at least 4
-        Most faces of a batch, so that none is alone in one.
+        Largest number of faces in a batch. With at least 4, no batch has a single face.
     seed : int, at least 0
         Seed of the private generator.
     targets : array-like of shape (n_faces, d), default=None
-        What each face is to be embedded as, if no teacher says that.
+        Target embedding of each face; None if a teacher computes them.
 
     Raises
     ------
@@ -279,7 +305,7 @@ class FaceSampler:
         self._targets = None if targets is None else torch.as_tensor(targets, dtype=torch.float32)
 
     def __len__(self) -> int:
-        """Count the batches of an epoch."""
+        """Return the number of batches of an epoch."""
         return self._n_batches
 
     def batches(self, epoch: int) -> Iterator[Batch]:
@@ -302,18 +328,18 @@ class FaceSampler:
 
 
 def _check_pairs(n_identities: int, counts: NDArray[np.intp]) -> None:
-    """Refuse labels without a genuine or without an impostor pair."""
+    """Raise a ValueError if labels have no genuine or no impostor pair."""
     n_images = int(counts.sum())
     if n_identities < 2:
         raise ValueError(
-            f"Training needs at least two identities to tell apart; the {n_images} image(s) given "
-            f"show {n_identities}. Add images of other people, or use pretrained weights as they "
-            "are."
+            f"Training needs at least two identities; the {n_images} image(s) given "
+            f"show {n_identities}. Add images of other people, or use pretrained weights without "
+            "training."
         )
     if counts.max() < 2:
         raise ValueError(
             f"Training needs an identity with at least two images; the {n_images} images given "
             f"show {n_identities} identities with one image each. Add a second image of some "
             "people, check that the labels name people rather than images, or use pretrained "
-            "weights as they are."
+            "weights without training."
         )

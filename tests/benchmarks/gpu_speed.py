@@ -21,8 +21,9 @@ from inference_speed import count_flops, make_network
 from skface._engine import Engine
 from skface._network import choose_device
 from skface.nn.objectives import Triplet
+from skface.nn.options import Options
 from skface.nn.sampling import IdentitySampler
-from skface.nn.training import Options, Trainer
+from skface.nn.training import Trainer
 
 N_IMAGES_PER_IDENTITY = 4
 

@@ -2,22 +2,24 @@
 
 import math
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from skface.nn.backbones._shapes import check_images_fit, check_in_shape
 
-# a traced network keeps the check as one step, whose inside has no graph
+__all__ = ["IResNet", "iresnet18", "iresnet50", "make_stage"]
+
+# torch.fx cannot trace into the check, so it stays one node of a traced graph.
 fx.wrap("check_images_fit")
 
 
 class IResNet(nn.Module):
     """Residual network for faces, as ArcFace (Deng et al. 2019) trains it.
 
-    It differs from the ResNet of He et al. in its blocks, which normalise first and end without
-    activation, in a stem that keeps the resolution, and in a linear layer over the whole last
-    feature map in place of pooling, which ties the network to ``in_shape``. Module names are those
+    Compared with the ResNet of He et al., blocks start with normalization and end without an
+    activation, the stem keeps the resolution, and a linear layer over the last feature map replaces
+    pooling, so that the network takes images of ``in_shape`` only. Module names are those
     of InsightFace, so that the state dicts which it publishes for PyTorch load as they are. Two
-    things differ in training: there, the gains of the last normalisation stay 1, and convolutions
+    things differ in training: there, the gains of the last normalization stay 1, and convolutions
     start from a normal distribution of deviation 0.1, with which an untrained network of 50 layers
     gives numbers near 1e26 in evaluation mode.
 
@@ -46,7 +48,12 @@ class IResNet(nn.Module):
     torch.Size([2, 512])
     """
 
-    def __init__(self, n_blocks, embedding_dim=512, in_shape=(3, 112, 112)):
+    def __init__(
+        self,
+        n_blocks: tuple[int, int, int, int],
+        embedding_dim: int = 512,
+        in_shape: tuple[int, ...] = (3, 112, 112),
+    ) -> None:
         super().__init__()
         height, width = check_in_shape(in_shape, minimum=17)
         self.in_shape = (3, height, width)
@@ -61,7 +68,7 @@ class IResNet(nn.Module):
         self.fc = nn.Linear(512 * math.ceil(height / 16) * math.ceil(width / 16), embedding_dim)
         self.features = nn.BatchNorm1d(embedding_dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Embed images.
 
         Parameters
@@ -73,7 +80,7 @@ class IResNet(nn.Module):
         Returns
         -------
         Tensor of shape (n, embedding_dim)
-            Embeddings, not normalised.
+            Embeddings, not normalized.
 
         Raises
         ------
@@ -83,10 +90,11 @@ class IResNet(nn.Module):
         check_images_fit(x, self.in_shape)
         x = self.prelu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.features(self.fc(self.bn2(x).flatten(1)))
+        embeddings: Tensor = self.features(self.fc(self.bn2(x).flatten(1)))
+        return embeddings
 
 
-def iresnet18(embedding_dim=512, in_shape=(3, 112, 112)):
+def iresnet18(embedding_dim: int = 512, in_shape: tuple[int, ...] = (3, 112, 112)) -> IResNet:
     """Build an `IResNet` of 18 layers, 24 million parameters.
 
     Parameters
@@ -110,7 +118,7 @@ def iresnet18(embedding_dim=512, in_shape=(3, 112, 112)):
     return IResNet((2, 2, 2, 2), embedding_dim, in_shape)
 
 
-def iresnet50(embedding_dim=512, in_shape=(3, 112, 112)):
+def iresnet50(embedding_dim: int = 512, in_shape: tuple[int, ...] = (3, 112, 112)) -> IResNet:
     """Build an `IResNet` of 50 layers, 44 million parameters.
 
     Parameters
@@ -138,9 +146,9 @@ def iresnet50(embedding_dim=512, in_shape=(3, 112, 112)):
 
 
 class _Block(nn.Module):
-    """Normalise, then two 3 x 3 convolutions, the second of which may shrink; add the input."""
+    """Normalize, then two 3 x 3 convolutions, the second of which may shrink; add the input."""
 
-    def __init__(self, n_in, n_out, stride):
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(n_in)
         self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
@@ -148,6 +156,7 @@ class _Block(nn.Module):
         self.prelu = nn.PReLU(n_out)
         self.conv2 = nn.Conv2d(n_out, n_out, 3, stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(n_out)
+        self.downsample: nn.Module
         if stride == 1 and n_in == n_out:
             self.downsample = nn.Identity()
         else:
@@ -155,12 +164,33 @@ class _Block(nn.Module):
                 nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out)
             )
 
-    def forward(self, x):
-        y = self.prelu(self.bn2(self.conv1(self.bn1(x))))
-        return self.bn3(self.conv2(y)) + self.downsample(x)
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.prelu(self.bn2(self.conv1(self.bn1(x))))
+        y = self.bn3(self.conv2(y)) + self.downsample(x)
+        return y
 
 
-def make_stage(n_in, n_out, n_blocks):
-    """Return residual blocks in a row, the first of which halves the resolution."""
+def make_stage(n_in: int, n_out: int, n_blocks: int) -> nn.Sequential:
+    """Build a sequence of residual blocks, the first of which halves the resolution.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels of the input and of the output.
+    n_blocks : int
+        Number of blocks, at least 1.
+
+    Returns
+    -------
+    nn.Sequential
+        The blocks.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skface.nn.backbones.iresnet import make_stage
+    >>> make_stage(3, 8, 2)(torch.zeros(1, 3, 16, 16)).shape
+    torch.Size([1, 8, 8, 8])
+    """
     others = (_Block(n_out, n_out, stride=1) for _ in range(n_blocks - 1))
     return nn.Sequential(_Block(n_in, n_out, stride=2), *others)

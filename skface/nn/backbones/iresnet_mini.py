@@ -1,13 +1,15 @@
-"""IResNetMini: the blocks of ArcFace's networks, narrow enough for a processor."""
+"""IResNetMini: the blocks of ArcFace's networks, with few enough channels for a CPU."""
 
 import math
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from skface.nn.backbones._shapes import check_images_fit, check_in_shape
 from skface.nn.backbones.iresnet import make_stage
 
-# a traced network keeps the check as one step, whose inside has no graph
+__all__ = ["IResNetMini"]
+
+# torch.fx cannot trace into the check, so it stays one node of a traced graph.
 fx.wrap("check_images_fit")
 
 
@@ -16,8 +18,8 @@ class IResNetMini(nn.Module):
 
     The blocks are those of :class:`~skface.nn.backbones.iresnet.IResNet`. A stem that halves the
     resolution, narrow stages, and a depthwise convolution over the whole last feature map (as in
-    MobileFaceNet) in place of the large linear layer save the rest. The network is tied to
-    ``in_shape``.
+    MobileFaceNet) in place of the large linear layer account for the difference. The network takes
+    images of ``in_shape`` only.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ class IResNetMini(nn.Module):
     torch.Size([2, 256])
     """
 
-    def __init__(self, embedding_dim=256, in_shape=(3, 112, 112)):
+    def __init__(self, embedding_dim: int = 256, in_shape: tuple[int, ...] = (3, 112, 112)) -> None:
         super().__init__()
         height, width = check_in_shape(in_shape, minimum=17)
         self.in_shape = (3, height, width)
@@ -64,7 +66,7 @@ class IResNetMini(nn.Module):
         self.embedding = nn.Linear(192, embedding_dim, bias=False)
         self.norm = nn.BatchNorm1d(embedding_dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Embed images.
 
         Parameters
@@ -76,7 +78,7 @@ class IResNetMini(nn.Module):
         Returns
         -------
         Tensor of shape (n, embedding_dim)
-            Embeddings, not normalised.
+            Embeddings, not normalized.
 
         Raises
         ------

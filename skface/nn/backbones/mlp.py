@@ -1,14 +1,16 @@
-"""A perceptron for rows that are feature vectors already."""
+"""A perceptron for rows that are feature vectors."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+__all__ = ["MLP"]
 
 
 class MLP(nn.Module):
     """Perceptron with one hidden layer, for feature vectors in place of images.
 
-    There is no batch normalisation: the embedding of a row never depends on the other rows.
+    There is no batch normalization: the embedding of a row never depends on the other rows.
 
     Parameters
     ----------
@@ -27,7 +29,9 @@ class MLP(nn.Module):
     torch.Size([2, 8])
     """
 
-    def __init__(self, embedding_dim=64, in_shape=(64,), *, n_hidden=128):
+    def __init__(
+        self, embedding_dim: int = 64, in_shape: tuple[int, ...] = (64,), *, n_hidden: int = 128
+    ) -> None:
         super().__init__()
         if len(in_shape) != 1 or in_shape[0] < 1:
             raise ValueError(
@@ -37,7 +41,7 @@ class MLP(nn.Module):
         self.hidden = _Linear(in_shape[0], n_hidden)
         self.embedding = _Linear(n_hidden, embedding_dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Embed feature vectors.
 
         Parameters
@@ -48,16 +52,17 @@ class MLP(nn.Module):
         Returns
         -------
         Tensor of shape (n, embedding_dim)
-            Embeddings, not normalised.
+            Embeddings, not normalized.
         """
-        return self.embedding(F.relu(self.hidden(x))).to(x.dtype)
+        embeddings: Tensor = self.embedding(F.relu(self.hidden(x)))
+        return embeddings.to(x.dtype)
 
 
 class _Linear(nn.Linear):
-    """Linear layer whose rows are as good as independent of how many are computed at once."""
+    """Linear layer whose output for a row barely depends on the number of rows in the batch."""
 
-    def forward(self, x):
-        # Matrix products of differently many rows add up in different orders. Double precision
-        # keeps what that does to a row far below float32; Apple's accelerator does not have it.
+    def forward(self, x: Tensor) -> Tensor:
+        # The order of summation in a matrix product depends on its number of rows. In double
+        # precision the effect is far below float32's; Apple's MPS has no double precision.
         wide = x.dtype if x.device.type == "mps" else torch.float64
         return F.linear(x.to(wide), self.weight.to(wide), self.bias.to(wide))

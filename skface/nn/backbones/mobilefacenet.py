@@ -1,12 +1,16 @@
 """MobileFaceNet: a million parameters, made for faces on phones."""
 
 import math
+from functools import partial
+from typing import Protocol
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from skface.nn.backbones._shapes import check_images_fit, check_in_shape
 
-# a traced network keeps the check as one step, whose inside has no graph
+__all__ = ["MobileFaceNet"]
+
+# torch.fx cannot trace into the check, so it stays one node of a traced graph.
 fx.wrap("check_images_fit")
 
 # Table 1 of Chen et al.: expansion, channels, repeats, stride of the first of them.
@@ -16,9 +20,9 @@ _STAGES = [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 12
 class MobileFaceNet(nn.Module):
     """MobileFaceNet (Chen et al. 2018, table 1).
 
-    Inverted residual blocks, and in place of global average pooling a depthwise convolution as
-    large as the last feature map (7 x 7 for 112 x 112 pixels, 7 x 6 for 112 x 96), which learns how
-    much each place of an aligned face counts. The network is therefore tied to ``in_shape``.
+    Inverted residual blocks, then a depthwise convolution as large as the last feature map (7 x 7
+    for 112 x 112 pixels, 7 x 6 for 112 x 96) in place of global average pooling: it learns a weight
+    for each position of an aligned face. The network therefore takes images of ``in_shape`` only.
 
     Parameters
     ----------
@@ -27,7 +31,7 @@ class MobileFaceNet(nn.Module):
     in_shape : tuple of int (3, H, W), default=(3, 112, 112)
         Shape of one image, 17 pixels or more each way.
     batch_norm : bool, default=True
-        Normalise after each convolution; if False, convolutions have a bias instead.
+        Normalize after each convolution; if False, convolutions have a bias instead.
     squeeze : int or None, default=None
         Reweight the channels of each block by squeeze-excitation (Hu et al. 2018) with this
         reduction factor; None leaves it out, as in the paper.
@@ -51,21 +55,17 @@ class MobileFaceNet(nn.Module):
 
     def __init__(
         self,
-        embedding_dim=128,
-        in_shape=(3, 112, 112),
+        embedding_dim: int = 128,
+        in_shape: tuple[int, ...] = (3, 112, 112),
         *,
-        batch_norm=True,
-        squeeze=None,
-        shared_slope=False,
-    ):
+        batch_norm: bool = True,
+        squeeze: int | None = None,
+        shared_slope: bool = False,
+    ) -> None:
         super().__init__()
         height, width = check_in_shape(in_shape, minimum=17)
         self.in_shape = (3, height, width)
-
-        def unit(*args, linear=False, **kwargs):
-            slope = None if linear else "shared" if shared_slope else "per channel"
-            return _ConvUnit(*args, batch_norm=batch_norm, slope=slope, **kwargs)
-
+        unit = partial(_ConvUnit, batch_norm=batch_norm, shared_slope=shared_slope)
         self.stem = nn.Sequential(
             unit(3, 64, 3, stride=2, padding=1),
             unit(64, 64, 3, padding=1, groups=64),
@@ -95,7 +95,7 @@ class MobileFaceNet(nn.Module):
         self.embedding = nn.Conv2d(512, embedding_dim, 1, bias=False)
         self.norm = nn.BatchNorm2d(embedding_dim) if batch_norm else nn.Identity()
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Embed images.
 
         Parameters
@@ -106,7 +106,7 @@ class MobileFaceNet(nn.Module):
         Returns
         -------
         Tensor of shape (n, embedding_dim)
-            Embeddings, not normalised.
+            Embeddings, not normalized.
 
         Raises
         ------
@@ -120,29 +120,63 @@ class MobileFaceNet(nn.Module):
 
 
 class _ConvUnit(nn.Module):
-    """Convolution, batch normalisation or else a bias, and PReLU unless ``slope`` is None."""
+    """Convolution, batch normalization or else a bias, and PReLU unless ``linear``."""
 
     def __init__(
-        self, n_in, n_out, kernel_size, stride=1, padding=0, groups=1, *, batch_norm, slope
-    ):
+        self,
+        n_in: int,
+        n_out: int,
+        kernel_size: int | tuple[int, int],
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        *,
+        batch_norm: bool,
+        shared_slope: bool,
+        linear: bool = False,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
             n_in, n_out, kernel_size, stride, padding, groups=groups, bias=not batch_norm
         )
         self.norm = nn.BatchNorm2d(n_out) if batch_norm else nn.Identity()
-        if slope is None:
-            self.activation = nn.Identity()
-        else:
-            self.activation = nn.PReLU(1 if slope == "shared" else n_out)
+        n_slopes = 1 if shared_slope else n_out
+        self.activation = nn.Identity() if linear else nn.PReLU(n_slopes)
 
-    def forward(self, x):
-        return self.activation(self.norm(self.conv(x)))
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.activation(self.norm(self.conv(x)))
+        return y
+
+
+class _MakeUnit(Protocol):
+    """How a `_ConvUnit` is made once normalization and activation are chosen."""
+
+    def __call__(
+        self,
+        n_in: int,
+        n_out: int,
+        kernel_size: int | tuple[int, int],
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        *,
+        linear: bool = False,
+    ) -> _ConvUnit: ...
 
 
 class _InvertedResidual(nn.Module):
-    """Expand, filter each channel by itself, project back; add the input where shapes allow."""
+    """Expansion, depthwise convolution, projection; plus the input where shapes are equal."""
 
-    def __init__(self, n_in, n_out, n_hidden, stride, *, unit, squeeze):
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        n_hidden: int,
+        stride: int,
+        *,
+        unit: _MakeUnit,
+        squeeze: int | None,
+    ) -> None:
         super().__init__()
         self.expand = unit(n_in, n_hidden, 1)
         self.filter = unit(n_hidden, n_hidden, 3, stride=stride, padding=1, groups=n_hidden)
@@ -150,15 +184,15 @@ class _InvertedResidual(nn.Module):
         self.excite = nn.Identity() if squeeze is None else _SqueezeExcitation(n_out, squeeze)
         self.residual = stride == 1 and n_in == n_out
 
-    def forward(self, x):
-        y = self.excite(self.project(self.filter(self.expand(x))))
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.excite(self.project(self.filter(self.expand(x))))
         return x + y if self.residual else y
 
 
 class _SqueezeExcitation(nn.Module):
-    """Scale each channel by a number in (0, 1) computed from the means of all channels."""
+    """Multiply each channel by a weight in (0, 1) computed from the means of all channels."""
 
-    def __init__(self, n_channels, reduction):
+    def __init__(self, n_channels: int, reduction: int) -> None:
         super().__init__()
         self.weigh = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
@@ -168,5 +202,6 @@ class _SqueezeExcitation(nn.Module):
             nn.Sigmoid(),
         )
 
-    def forward(self, x):
-        return x * self.weigh(x)
+    def forward(self, x: Tensor) -> Tensor:
+        weights: Tensor = self.weigh(x)
+        return x * weights

@@ -1,23 +1,29 @@
 """The network of face-reidentification-retail-0095 (Open Model Zoo), and its weights from the IR.
 
 Its graph is that of MobileFaceNet with squeeze-excitation in every block and one PReLU slope per
-layer. The published file has batch normalisation folded into the convolutions, and so has this
-module: what is loaded is what was published, and fine-tuning (at a low learning rate) starts from
-exactly that function, in training mode too. From scratch, MobileFaceNet with its batch
-normalisation trains better.
+layer. The published file has batch normalization folded into the convolutions, and so has this
+module: the weights are loaded unchanged, and fine-tuning (at a low learning rate) starts from
+exactly the published function, in training mode too. MobileFaceNet, which has batch normalization,
+is the better network to train from scratch.
 """
 
+from os import PathLike
+
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from skface.nn.backbones.mobilefacenet import MobileFaceNet
 from skface.nn.openvino_ir import read_constants
+
+__all__ = ["Retail0095", "load_retail0095_ir"]
 
 
 class Retail0095(MobileFaceNet):
     """The network of face-reidentification-retail-0095, 1.1 million parameters.
 
-    It takes raw pixels: the scale and shift of each colour that the IR applies are buffers.
+    It takes raw pixels: the scale and shift that the IR applies to each channel are buffers.
 
     Parameters
     ----------
@@ -40,20 +46,23 @@ class Retail0095(MobileFaceNet):
     torch.Size([1, 256])
     """
 
-    def __init__(self, embedding_dim=256, in_shape=(3, 128, 128)):
+    def __init__(self, embedding_dim: int = 256, in_shape: tuple[int, ...] = (3, 128, 128)) -> None:
         super().__init__(embedding_dim, in_shape, batch_norm=False, squeeze=8, shared_slope=True)
-        # Random initialisation maps 0..255 to -1..1; loaded weights bring their own constants.
+        self.input_scale: Tensor
+        self.input_shift: Tensor
+        # Initially 0..255 is mapped to -1..1; published weights contain their own constants.
         self.register_buffer("input_scale", torch.full((1, 3, 1, 1), 1 / 127.5))
         self.register_buffer("input_shift", torch.full((1, 3, 1, 1), -1.0))
-        # Without normalisation layers, only He initialisation carries a signal through 50 layers.
-        # On the meta device there is nothing to draw, and torch would load its compiler to do so.
+        # Without normalization layers, activations keep their scale over 50 layers only with He
+        # initialization. Tensors on the meta device have no values to draw, and torch would
+        # import its compiler to do so.
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, a=0.25)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Embed images.
 
         Parameters
@@ -64,12 +73,12 @@ class Retail0095(MobileFaceNet):
         Returns
         -------
         Tensor of shape (n, embedding_dim)
-            Embeddings, not normalised.
+            Embeddings, not normalized.
         """
         return super().forward(x * self.input_scale + self.input_shift)
 
 
-def load_retail0095_ir(xml_path):
+def load_retail0095_ir(xml_path: str | PathLike[str]) -> dict[str, NDArray[np.float32]]:
     """Read the state dict of `Retail0095` from the published OpenVINO IR.
 
     Parameters
@@ -97,7 +106,7 @@ def load_retail0095_ir(xml_path):
             f"{xml_path} is not face-reidentification-retail-0095: it has {len(constants)} "
             f"constants where that network has {len(template)}."
         )
-    # The module registers its parts in the order of the graph, so the two lists run in step.
+    # Both are in the order of the graph, so names are matched by position.
     state = {}
     for (key, like), (name, value) in zip(template.items(), constants.items(), strict=True):
         # The IR writes a bias as (1, n, 1, 1) and depthwise weights as (n, 1, 1, h, w).
@@ -110,5 +119,5 @@ def load_retail0095_ir(xml_path):
     return state
 
 
-def _without_ones(shape):
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
     return [side for side in shape if side != 1]

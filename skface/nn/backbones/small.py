@@ -1,22 +1,24 @@
 """A small residual network that a laptop trains from scratch in about a minute."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from skface.nn.backbones._shapes import check_in_shape
 
+__all__ = ["SmallResNet"]
+
 
 class SmallResNet(nn.Module):
-    """Residual network of three narrow stages for a few hundred images and no accelerator.
+    """Residual network of three stages with few channels, for a few hundred images and a CPU.
 
     The image shrinks 8-fold early on, and the last feature map is averaged over a 4 x 4 grid rather
-    than over the whole image: on aligned faces, where a feature lies tells people apart.
+    than over the whole image, because on aligned faces the position of a feature is informative.
 
     Parameters
     ----------
     embedding_dim : int, default=128
         Width of the embedding.
     in_shape : tuple of int (3, H, W), default=(3, 64, 64)
-        Shape of one image, 32 pixels or more each way; other sizes from 32 work afterwards too.
+        Shape of one image, 32 pixels or more each way. The network takes images of any such size.
 
     References
     ----------
@@ -31,7 +33,7 @@ class SmallResNet(nn.Module):
     torch.Size([2, 64])
     """
 
-    def __init__(self, embedding_dim=128, in_shape=(3, 64, 64)):
+    def __init__(self, embedding_dim: int = 128, in_shape: tuple[int, ...] = (3, 64, 64)) -> None:
         super().__init__()
         check_in_shape(in_shape, minimum=32)
         self.stem = nn.Sequential(
@@ -44,7 +46,7 @@ class SmallResNet(nn.Module):
         self.embedding = nn.Linear(128 * 4 * 4, embedding_dim, bias=False)
         self.norm = nn.BatchNorm1d(embedding_dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Embed images.
 
         Parameters
@@ -55,7 +57,7 @@ class SmallResNet(nn.Module):
         Returns
         -------
         Tensor of shape (n, embedding_dim)
-            Embeddings, not normalised.
+            Embeddings, not normalized.
         """
         for child in self.children():  # registered in the order in which they run
             x = child(x)
@@ -65,7 +67,7 @@ class SmallResNet(nn.Module):
 class _ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut."""
 
-    def __init__(self, n_in, n_out, stride=1):
+    def __init__(self, n_in: int, n_out: int, stride: int = 1) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False),
@@ -74,6 +76,7 @@ class _ResidualBlock(nn.Module):
             nn.Conv2d(n_out, n_out, 3, padding=1, bias=False),
             nn.BatchNorm2d(n_out),
         )
+        self.shortcut: nn.Module
         if stride == 1 and n_in == n_out:
             self.shortcut = nn.Identity()
         else:
@@ -82,5 +85,6 @@ class _ResidualBlock(nn.Module):
             )
         self.activation = nn.PReLU(n_out)
 
-    def forward(self, x):
-        return self.activation(self.body(x) + self.shortcut(x))
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.activation(self.body(x) + self.shortcut(x))
+        return y

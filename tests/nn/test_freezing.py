@@ -45,7 +45,7 @@ def test_vectors_of_parameters_belong_to_the_stage_before():
     ]
 
 
-def test_a_normalisation_that_comes_first_is_a_stage():
+def test_a_normalization_that_comes_first_is_a_stage():
     assert stage_names(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))) == [("0",), ("1",)]
 
 

@@ -6,7 +6,7 @@ from multiprocessing import get_all_start_methods, get_context
 
 import pytest
 
-from skface._locks import ProcessLock
+from skface.nn._locks import ProcessLock
 
 
 def test_one_thread_at_a_time_which_may_come_again():

@@ -8,16 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from skface.nn.embedding import embed
+from skface.nn.exceptions import TrainingCollapseWarning
 from skface.nn.losses import MarginSoftmax
-from skface.nn.objectives import Contrastive, DifferenceHead, Labelled, PairClassifier, Triplet
+from skface.nn.objectives import Contrastive, DifferenceHead, LabelLoss, PairClassifier, Triplet
+from skface.nn.optimization import learning_rate_factor
+from skface.nn.options import Options
 from skface.nn.sampling import IdentitySampler, PairSampler
-from skface.nn.training import (
-    Options,
-    Trainer,
-    TrainingCollapseWarning,
-    embed,
-    learning_rate_factor,
-)
+from skface.nn.training import Trainer
 
 
 def make_rows(n_identities=6, n_images=8, n_features=10, noise=3.0, seed=0):
@@ -25,8 +23,8 @@ def make_rows(n_identities=6, n_images=8, n_features=10, noise=3.0, seed=0):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n_identities).repeat_interleave(n_images)
     rows = noise * torch.randn(len(labels), n_features, generator=generator)
-    centres = torch.randn(n_identities, 3, generator=generator)
-    rows[:, :3] = centres[labels] + 0.1 * torch.randn(len(labels), 3, generator=generator)
+    centers = torch.randn(n_identities, 3, generator=generator)
+    rows[:, :3] = centers[labels] + 0.1 * torch.randn(len(labels), 3, generator=generator)
     return rows, labels.numpy()
 
 
@@ -82,7 +80,7 @@ def states_equal(first, second):
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("mining", ["semi-hard", "hard", "all"])
+@pytest.mark.parametrize("mining", ["semi_hard", "hard", "all"])
 def test_training_separates_identities(mining):
     rows, labels = make_rows(noise=0.5)
     history = train(mlp(), rows, labels, objective=Triplet(mining=mining), max_epochs=40)
@@ -285,7 +283,7 @@ def test_learning_rate_rises_then_falls(n_steps):
     assert np.all(np.diff(factors[peak:]) <= 0)
 
 
-@pytest.mark.parametrize("objective", [Triplet(0.5, "all"), Labelled(MarginSoftmax(6, 8))])
+@pytest.mark.parametrize("objective", [Triplet(0.5, "all"), LabelLoss(MarginSoftmax(6, 8))])
 def test_chunks_give_the_gradient_of_the_whole_batch(objective):
     rows, labels = make_rows()
     whole, chunked = (make_module(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 8)) for _ in range(2))
@@ -332,7 +330,7 @@ def test_training_resumed_after_a_kill_ends_at_the_same_network(n_before, tmp_pa
             mlp(dropout=0.3),
             rows,
             labels,
-            objective=Labelled(MarginSoftmax(6, 8)),
+            objective=LabelLoss(MarginSoftmax(6, 8)),
             augmentation=Shake(),
         )
         trainer.validate = lambda: {
@@ -417,7 +415,7 @@ def test_training_goes_on_with_the_moments_of_the_optimizer():
     assert next(iter(second.optimizer.state.values()))["step"] == steps_before * 5 / 2
 
 
-def test_labelled_pairs_train_both_pair_objectives():
+def test_labeled_pairs_train_both_pair_objectives():
     rows, labels = make_rows(noise=0.5)
     left, right = np.triu_indices(len(labels), 1)
     same = labels[left] == labels[right]
@@ -463,14 +461,14 @@ def test_a_frozen_network_may_carry_an_objective_that_learns():
 )
 def test_a_loss_that_is_none_is_refused(loss, message):
     with pytest.raises(TypeError, match=message):
-        train(mlp(), *make_rows(), objective=Labelled(loss))
+        train(mlp(), *make_rows(), objective=LabelLoss(loss))
 
 
 def test_a_loss_of_pytorch_metric_learning_plugs_in_and_its_parameters_learn():
     losses = pytest.importorskip("pytorch_metric_learning.losses")
     rows, labels = make_rows(noise=0.5)
     for loss in (losses.ProxyAnchorLoss(6, 8), losses.MultiSimilarityLoss()):
-        objective = Labelled(loss)
+        objective = LabelLoss(loss)
         before = [parameter.detach().clone() for parameter in objective.parameters()]
         history = train(mlp(), rows, labels, objective=objective, max_epochs=10)
         assert history[-1]["loss"] < history[0]["loss"]

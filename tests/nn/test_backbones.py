@@ -152,7 +152,7 @@ def test_inception_resnet_v1_has_the_published_state_dict():
         "last_bn.running_mean": (512,),
     }
     assert expected.items() <= shapes.items()
-    # 132 convolutions with batch normalisation (6 tensors), 21 plain ones (2), and the last two.
+    # 132 convolutions with batch normalization (6 tensors), 21 plain ones (2), and the last two.
     n_units = sum(key.endswith("conv.weight") for key in shapes)
     assert len(shapes) == 6 * n_units + 2 * (5 + 10 + 5 + 1) + 6
 
@@ -251,7 +251,7 @@ def test_iresnet_has_the_published_state_dict(build_network, n_blocks):
     norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
     names = {"conv1.weight", "prelu.weight", "fc.weight", "fc.bias"}
     names |= {f"{name}.{key}" for name in ("bn1", "bn2", "features") for key in norm}
-    # Stem: convolution, 2 per channel of the normalisation, 1 slope per channel.
+    # Stem: convolution, 2 per channel of the normalization, 1 slope per channel.
     expected = 27 * 64 + 3 * 64
     n_in = 64
     for stage, (n, n_out) in enumerate(zip(n_blocks, (64, 128, 256, 512), strict=True), start=1):
@@ -265,7 +265,7 @@ def test_iresnet_has_the_published_state_dict(build_network, n_blocks):
                 names |= {f"{block}.downsample.1.{key}" for key in norm}
                 expected += n_in * n_out + 2 * n_out
             n_in = n_out
-    # The last map is 7 x 7: normalisation, linear layer with bias, normalisation.
+    # The last map is 7 x 7: normalization, linear layer with bias, normalization.
     expected += 2 * 512 + 49 * 512 * 512 + 512 + 2 * 512
     assert set(network.state_dict()) == names
     assert sum(p.numel() for p in network.parameters()) == expected

@@ -1,4 +1,4 @@
-"""A lock that a forked process finds open."""
+"""A lock that is released in forked processes."""
 
 import os
 import threading
@@ -7,13 +7,13 @@ import threading
 class ProcessLock:
     """A re-entrant lock of the threads of one process.
 
-    A child that is forked while a thread of its parent holds a lock inherits it locked, and nobody
-    is there to release it. This lock is replaced by an open one in every forked child. It is meant
-    for module level: the interpreter keeps every instance until it ends.
+    A child process that is forked while a thread of its parent holds an ordinary lock inherits it
+    locked, without the thread that would release it. This lock is replaced by a new one in every
+    forked child. It is meant for module level: the interpreter keeps every instance until it ends.
 
     Examples
     --------
-    >>> from skface._locks import ProcessLock
+    >>> from skface.nn._locks import ProcessLock
     >>> lock = ProcessLock()
     >>> with lock, lock:
     ...     pass

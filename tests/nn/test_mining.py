@@ -16,9 +16,9 @@ MARGIN = 0.4
 def make_batch(seed, n=24, n_identities=6, d=3):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(n_identities, (n,), generator=generator)
-    centres = torch.randn(n_identities, d, generator=generator)
+    centers = torch.randn(n_identities, d, generator=generator)
     noise = torch.randn(n, d, generator=generator)
-    return F.normalize(centres[labels] + 0.6 * noise, dim=1), labels
+    return F.normalize(centers[labels] + 0.6 * noise, dim=1), labels
 
 
 def mine(embeddings, labels, strategy, seed=0, margin=MARGIN):
@@ -62,7 +62,7 @@ def semi_hard_candidates(embeddings, labels):
 def test_semi_hard_picks_one_allowed_negative_for_each_pair(seed):
     embeddings, labels = make_batch(seed)
     candidates, _ = semi_hard_candidates(embeddings, labels)
-    found = mine(embeddings, labels, "semi-hard", seed)
+    found = mine(embeddings, labels, "semi_hard", seed)
     assert sorted((a, p) for a, p, _ in found) == sorted(candidates)
     assert all(n in candidates[a, p] for a, p, n in found)
 
@@ -92,7 +92,7 @@ def test_semi_hard_boundaries_are_exclusive():
     # From the anchor: the positive at 2, negatives at exactly 2 and exactly 2 + margin.
     embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [-1.0, 0.0]])
     labels = torch.tensor([0, 0, 1, 2])
-    found = mine(embeddings, labels, "semi-hard", margin=2.0)
+    found = mine(embeddings, labels, "semi_hard", margin=2.0)
     assert (0, 1, 2) in found
     assert (0, 1, 3) not in mine(embeddings, labels, "all", margin=2.0)
 
@@ -149,13 +149,13 @@ def test_mining_keeps_no_gradient_and_changes_no_input():
     embeddings, labels = make_batch(3)
     copy = embeddings.clone()
     embeddings.requires_grad_()
-    mine(embeddings, labels, "semi-hard")
+    mine(embeddings, labels, "semi_hard")
     assert embeddings.grad is None
     assert torch.equal(embeddings, copy)
 
 
 def test_unknown_strategy_is_refused():
-    with pytest.raises(ValueError, match=r"strategy='easy' is not one of 'semi-hard'"):
+    with pytest.raises(ValueError, match=r"strategy='easy' is not one of 'semi_hard'"):
         mine(*make_batch(0), "easy")
 
 

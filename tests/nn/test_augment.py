@@ -82,10 +82,10 @@ def test_the_memory_format_stays_and_changes_nothing_else():
     torch.testing.assert_close(relaid, varied, atol=1e-6, rtol=0)
 
 
-def test_grey_images_of_one_and_of_three_channels_are_varied_alike():
-    grey = photos(channels=1)
-    varied = Augmentation(erase=0.5, blur=0.5)(grey, draw())
-    spread = Augmentation(erase=0.5, blur=0.5)(grey.expand(-1, 3, -1, -1), draw())
+def test_gray_images_of_one_and_of_three_channels_are_varied_alike():
+    gray = photos(channels=1)
+    varied = Augmentation(erase=0.5, blur=0.5)(gray, draw())
+    spread = Augmentation(erase=0.5, blur=0.5)(gray.expand(-1, 3, -1, -1), draw())
     torch.testing.assert_close(spread, varied.expand(-1, 3, -1, -1), atol=1e-6, rtol=0)
 
 
@@ -175,7 +175,7 @@ def test_erase_paints_one_rectangle_of_one_shade():
 
 
 def test_rows_that_are_not_images_are_refused():
-    with pytest.raises(ValueError, match=r"not \(16, 10\); switch augmentation off"):
+    with pytest.raises(ValueError, match=r"not \(16, 10\); disable augmentation"):
         Augmentation()(torch.rand(16, 10), draw())
 
 
