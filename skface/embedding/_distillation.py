@@ -19,9 +19,10 @@ from skface.embedding._network import Network
 from skface.embedding._tasks import Task, Validate, embed_all
 from skface.embedding._training_set import TrainingSet
 from skface.inference import Preprocessing
+from skface.nn.distillation import DistillationTargets
+from skface.nn.gradients import Fetch
 from skface.nn.objectives import DistillationLoss
-from skface.nn.sampling import FaceSampler
-from skface.nn.training import DistillationTargets, Fetch, Sampler
+from skface.nn.sampling import FaceSampler, Sampler
 
 
 class Teacher:

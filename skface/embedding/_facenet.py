@@ -170,7 +170,8 @@ class FaceNetEmbedder(NetworkEstimator, BaseEmbedder):
 
         Under `torchrun`, all processes call this with the same rows and train one network. Each
         process embeds its share of every batch. Samples, mining and loss are those of the whole
-        batch.
+        batch. Batch normalization sees the whole batch on CUDA, and the share of the process on a
+        CPU.
 
         Parameters
         ----------

@@ -14,8 +14,10 @@ from skface.embedding._network import Network
 from skface.embedding._training_set import TrainingSet, validation_pairs
 from skface.exceptions import FewImpostorsWarning
 from skface.metrics import equal_error_rate, tar_at_far
-from skface.nn.sampling import IdentitySampler, PairSampler
-from skface.nn.training import DistillationTargets, Fetch, Sampler, embed
+from skface.nn.distillation import DistillationTargets
+from skface.nn.embedding import embed
+from skface.nn.gradients import Fetch
+from skface.nn.sampling import IdentitySampler, PairSampler, Sampler
 
 _VALIDATION_FAR = 1e-2
 

@@ -21,8 +21,10 @@ from skface.nn.augment import Augmentation
 from skface.nn.checkpoint import Checkpoint
 from skface.nn.distributed import ProcessGroup
 from skface.nn.freezing import freeze
+from skface.nn.gradients import Fetch
+from skface.nn.options import Options
 from skface.nn.rng import private_global_rng
-from skface.nn.training import Fetch, Options, Trainer
+from skface.nn.training import Trainer
 
 if TYPE_CHECKING:
     from skface.embedding._estimator import NetworkEstimator
@@ -101,7 +103,7 @@ class TrainingRun:
             device=device,
             seed=seed,
             patience=estimator.n_iter_no_change if estimator.early_stopping else None,
-            group=group,
+            process_group=group,
         )
         batch_size = estimator.batch_size
         validate = None
@@ -156,7 +158,7 @@ class TrainingRun:
     def run(self, epochs: Epochs) -> None:
         """Train, from the last checkpoint on if there is one."""
         estimator, network, trainer = self._estimator, self._network, self._trainer
-        group = trainer.options.group
+        group = trainer.options.process_group
         checkpoint = None
         if estimator.checkpoint_dir is not None:
             name = _name_run(estimator, self._task.faces, network, self._seed)
