@@ -8,7 +8,9 @@ import hashlib
 import os
 import pickle
 import warnings
+import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -22,7 +24,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import validate_data
 
 from skface._callbacks import Epochs, epochs_as_tasks
-from skface._engine import RUNTIMES, Engine, shared_engine
+from skface._digests import digest_arrays
 from skface._network import (
     Network,
     build_network,
@@ -34,7 +36,7 @@ from skface._network import (
     is_flat,
     weights_files,
 )
-from skface._runtimes import is_installed
+from skface._per_process import STORE
 from skface._teacher import Teacher, make_lesson, show_pixels
 from skface._training_set import (
     FaceCache,
@@ -45,14 +47,16 @@ from skface._training_set import (
 )
 from skface._validation import check_finite, check_option
 from skface._version import __version__
-from skface.base import Preprocessing, live
 from skface.images import Rows, check_images, vector_rows
+from skface.inference import Preprocessing
+from skface.inference._engine import RUNTIMES, Engine
+from skface.inference._threads import is_installed
+from skface.inference._torch import resolve_precision
 from skface.metrics import FewImpostorsWarning, equal_error_rate, tar_at_far
 from skface.nn.augment import Augmentation
 from skface.nn.checkpoint import Checkpoint
 from skface.nn.distributed import Team, join_team
 from skface.nn.freezing import freeze
-from skface.nn.inference import resolve_precision
 from skface.nn.objectives import Imitation
 from skface.nn.rng import private_global_rng
 from skface.nn.sampling import FaceSampler, IdentitySampler, PairSampler
@@ -157,12 +161,14 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         self, network: Network, objective: Any, faces: TrainingSet | None
     ) -> dict[str, Any]:
         """Return what `transform` and its like need, by name."""
+        weights = network.state()
         return {
             "backbone_": network.backbone,
             "input_shape_": network.input_shape,
             "preprocessing_": network.preprocessing,
             "embedding_dim_": network.embedding_dim,
-            "weights_": network.state(),
+            "weights_": weights,
+            "weights_digest_": digest_arrays(weights),
         }
 
     def _rebuild(self) -> Network:
@@ -174,16 +180,25 @@ class NetworkMixin(CallbackSupportMixin, ABC):
         return self._engine().embed(faces, flip=getattr(self, "flip", False))
 
     def _engine(self) -> Engine:
-        """Return what runs the fitted network, built once per process."""
+        """Return what runs the fitted network: one per process for all equal networks."""
         self._check_runtime()
         device = self._embedding_device()
         settings = (device, resolve_precision(self.precision, device), self.runtime)
-        engines = live(self, self.weights_, dict)
-        if settings not in engines:
-            engines[settings] = shared_engine(
-                self._rebuild, self.backbone_, self.input_shape_, self.weights_, *settings
-            )
-        return engines[settings]
+        return STORE.get(
+            "engine",
+            # some networks take any size, so the weights do not tell the shape of the input
+            (self._backbone_key(), self.input_shape_, self.weights_digest_, *settings),
+            lambda: Engine(self._rebuild(), *settings),
+            owner=self,
+        )
+
+    def _backbone_key(self) -> Hashable:
+        """Return what equal backbones have in common; a callable is one of its own."""
+        try:
+            hash(self.backbone_)
+        except TypeError:
+            return weakref.ref(self)  # nothing else to tell it by: the engine is not shared
+        return self.backbone_
 
     def _embedding_device(self) -> torch.device:
         # OpenVINO computes on the CPU, whatever else there is
@@ -192,7 +207,7 @@ class NetworkMixin(CallbackSupportMixin, ABC):
 
     def _value_state(self) -> dict[str, Any]:
         """Return what the embeddings depend on beside the faces."""
-        names = ("backbone_", "input_shape_", "embedding_dim_", "preprocessing_", "weights_")
+        names = ("backbone_", "input_shape_", "embedding_dim_", "preprocessing_", "weights_digest_")
         state = {name: getattr(self, name) for name in (*names, "image_shape")}
         precision = resolve_precision(self.precision, self._embedding_device())
         return state | {"flip": getattr(self, "flip", False), "precision": precision}

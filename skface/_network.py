@@ -2,7 +2,7 @@
 
 import copy
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,62 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from skface._validation import check_option, name_some
-from skface.base import Preprocessing
 from skface.images import Rows, iter_batches
+from skface.inference import Preprocessing
+from skface.inference._network import Network, State
 from skface.nn.backbones import BACKBONES, get_backbone, load_retail0095_ir
 from skface.nn.distributed import local_rank
 from skface.nn.rng import private_global_rng
 from skface.weights import REGISTRY, fetch_weights, load_state, locate_weights, weights_info
-
-State = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network and how it wants its faces.
-
-    Attributes
-    ----------
-    backbone : str or callable
-        A registered name, or what builds the module.
-    input_shape : tuple
-        (3, H, W) of its faces, or (d,) of its vectors.
-    preprocessing : Preprocessing or None
-        What turns faces into its input; None for vectors.
-    embedding_dim : int
-        Length of an embedding.
-    module : nn.Module
-        The network, in evaluation mode.
-    """
-
-    backbone: Any
-    input_shape: tuple[int, ...]
-    preprocessing: Preprocessing | None
-    embedding_dim: int
-    module: nn.Module
-
-    def inputs(self, faces: list[np.ndarray]) -> np.ndarray:
-        """Turn faces into one batch of the network's input."""
-        return np.stack(faces) if self.preprocessing is None else self.preprocessing(faces)
-
-    def standardize(self, pixels: Tensor) -> Tensor:
-        """Turn RGB pixels (n, H, W, 3) in 0..255 of the right size into the network's input."""
-        wanted = self.preprocessing
-        batch = pixels.permute(0, 3, 1, 2).float()
-        if wanted.color == "bgr":
-            batch = batch.flip(1)
-        mean, std = (
-            torch.as_tensor(value, dtype=torch.float32, device=batch.device).reshape(1, -1, 1, 1)
-            for value in (wanted.mean, wanted.std)
-        )
-        return (batch - mean) / std
-
-    def state(self) -> State:
-        """Copy the parameters and buffers, as arrays."""
-        return {
-            name: tensor.detach().cpu().numpy().copy()
-            for name, tensor in self.module.state_dict().items()
-        }
 
 
 def choose_backbone(backbone: Any, weights: Any) -> tuple[Any, State | None]:

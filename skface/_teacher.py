@@ -13,7 +13,8 @@ from torch.nn.functional import interpolate
 
 from skface._network import Network
 from skface._validation import name_some
-from skface.base import BaseEmbedder, Preprocessing
+from skface.base import BaseEmbedder
+from skface.inference import Preprocessing
 from skface.nn.training import Lesson
 
 

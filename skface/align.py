@@ -17,11 +17,11 @@ from sklearn.utils import Bunch, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skface._callbacks import fit_as_one_task
-from skface._runtimes import thread_share
 from skface._validation import check_option, name_some
 from skface._yunet import YuNet, resize
 from skface.base import live
 from skface.images import ImageError, Rows, check_images, is_missing, to_bytes
+from skface.inference._threads import thread_share
 from skface.pairs import row_images
 from skface.weights import REGISTRY, WeightsError, fetch_weights, locate_weights, weights_info
 

@@ -4,7 +4,6 @@ import os
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -15,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from skface._locks import ProcessLock
 from skface._prefetch import prefetch
-from skface._runtimes import expecting
 from skface.images import Rows, check_images, is_missing, iter_batches
 from skface.pairs import row_images
 
@@ -37,65 +35,6 @@ def live(estimator: BaseEstimator, token: object, build: Callable[[], Any]) -> A
         if kept is None or kept[0] is not token:
             kept = by_process[os.getpid()] = (token, build())
         return kept[1]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a network wants its faces.
-
-    Attributes
-    ----------
-    size : tuple (H, W) or None
-        Faces of another size are resized to it; None leaves them as they are.
-    color : {"rgb", "bgr"}
-        Order of the channels.
-    mean, std : float or tuple of three floats
-        The network receives ``(pixels - mean) / std`` with pixels in 0..255.
-    """
-
-    size: tuple[int, int] | None
-    color: str = "rgb"
-    mean: float | tuple[float, float, float] = 127.5
-    std: float | tuple[float, float, float] = 127.5
-
-    def __call__(self, faces: list[np.ndarray]) -> np.ndarray:
-        """Turn (H, W, 3) RGB faces into one float32 batch (n, 3, H, W)."""
-        mean, std = (
-            np.asarray(value, dtype=np.float32).reshape(-1, 1, 1) for value in (self.mean, self.std)
-        )
-        batch = None
-        for i, face in enumerate(faces):
-            planes = self._pixels(face).transpose(2, 0, 1)
-            if batch is None:
-                batch = np.empty((len(faces), *planes.shape), dtype=np.float32)
-            # face by face, each stays in the cache until it is done
-            batch[i] = planes[::-1] if self.color == "bgr" else planes
-            batch[i] -= mean
-            batch[i] /= std
-        return batch
-
-    def to_bytes(self, face: np.ndarray) -> np.ndarray:
-        """Resize an (H, W, 3) face and round its pixels to uint8."""
-        return np.rint(self._pixels(face)).astype(np.uint8)
-
-    def _pixels(self, face: np.ndarray) -> np.ndarray:
-        """Return float32 pixels in 0..255, of the network's size."""
-        face = _in_bytes(face)
-        if self.size is None or face.shape[:2] == self.size:
-            return face
-        import cv2
-
-        height, width = self.size
-        # averaging over areas avoids aliasing when shrinking; bilinear is smooth when enlarging
-        shrinks = face.shape[0] >= height and face.shape[1] >= width
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return cv2.resize(face, (width, height), interpolation=method)
-
-
-def _in_bytes(face: np.ndarray) -> np.ndarray:
-    """Return float32 pixels in 0..255 from uint8, or from floats in 0..1."""
-    scale = 1 if face.dtype == np.uint8 else 255
-    return np.ascontiguousarray(face * np.float32(scale), dtype=np.float32)
 
 
 class _FacesInFrames(TransformerMixin):
@@ -240,13 +179,12 @@ def embed_rows(
     chosen, inverse = row_images(rows)
     vectors = np.full((len(chosen), embedding_dim), np.nan, dtype=np.float32)
     place = 0
-    with expecting(len(chosen)):
-        for batch, faces in prefetch(iter_batches(rows.images, chosen, batch_size)):
-            found = [i for i, face in enumerate(faces) if not is_missing(face)]
-            if found:
-                values = embed([faces[i] for i in found])
-                vectors[place + np.array(found)] = _unit(values, rows, batch[found])
-            place += len(batch)
+    for batch, faces in prefetch(iter_batches(rows.images, chosen, batch_size)):
+        found = [i for i, face in enumerate(faces) if not is_missing(face)]
+        if found:
+            values = embed([faces[i] for i in found])
+            vectors[place + np.array(found)] = _unit(values, rows, batch[found])
+        place += len(batch)
     # every face distinct, as it is for plain faces: nothing to copy
     return vectors if len(chosen) == len(inverse) else vectors[inverse]
 

@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skface._callbacks import fit_task
 from skface._frozen import FittedOnce, fit_sources, notes_shapes, steps
 from skface._prefetch import prefetch
-from skface._runtimes import expecting
 from skface._search import is_trial, seen_in
 from skface._validation import check_option
 from skface.align import FaceAligner
@@ -219,8 +218,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         if not len(found):
             values = np.empty((0, *self.output_shape_), np.float32)
         elif cache is None:
-            with expecting(len(found)):
-                values = np.concatenate(list(self._transform_batches(rows, batches)))
+            values = np.concatenate(list(self._transform_batches(rows, batches)))
         else:
             regroups = rows.arity == 2 and len(found) == len(chosen)
             values = cache.look_up(

@@ -20,8 +20,8 @@ import numpy as np
 import PIL.Image
 
 from skface._decoding import ImageError, decode, refuse_bomb, to_rgb
-from skface._runtimes import thread_share
 from skface._validation import name_some
+from skface.inference._threads import thread_share
 
 # Floats that were resized or averaged may leave [0, 1] by rounding; real range mistakes are larger.
 _FLOAT_SLACK = 1e-6

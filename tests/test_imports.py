@@ -16,7 +16,7 @@ HEAVY = {"torch", "cv2", "matplotlib", "onnxruntime", "openvino", "pandas"}
 # A module imports from layers above its own in this list only (imports run downwards).
 LAYERS = (
     ("_locks",),
-    ("_per_process",),
+    ("_digests", "_per_process"),
     (
         "_blending",
         "_callbacks",
@@ -24,16 +24,16 @@ LAYERS = (
         "_decoding",
         "_prefetch",
         "_report",
-        "_runtimes",
         "_validation",
         "_version",
     ),
+    ("inference",),
     ("_yunet",),
     ("images", "metrics", "weights", "nn"),
     ("cache", "pairs", "plotting"),
     ("base", "datasets", "model_selection"),
     ("_frozen", "_network", "_search", "align"),
-    ("_engine", "_teacher", "_training_set"),
+    ("_teacher", "_training_set"),
     ("_fitting",),
     ("embedding", "onnx", "siamese", "verification"),
     ("compose", "evaluation"),

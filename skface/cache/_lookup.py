@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from skface._runtimes import expecting
 from skface.cache._photos import PhotoDigests
 from skface.cache._store import Store, StoreFullError
 
@@ -288,7 +287,7 @@ class _Work:
                 claimed.append(photos)
                 yield np.array([first_at[photo] for photo in photos])
 
-        with _Lease(store, self._owner), expecting(len(left)):
+        with _Lease(store, self._owner):
             while left:
                 for values in self._compute(batches()):
                     photos = claimed.popleft()
