@@ -1,6 +1,5 @@
 """OnnxEmbedder: the embedder contract for ONNX and OpenVINO files."""
 
-from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 
@@ -9,15 +8,13 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_scalar
 
 from skface._callbacks import fit_as_one_task
-from skface._runtimes import (
-    InParts,
-    OpenVinoNetwork,
-    import_openvino,
-    is_installed,
-    thread_share,
-)
+from skface._digests import digest_arrays
+from skface._per_process import STORE
 from skface._validation import check_option
-from skface.base import BaseEmbedder, Preprocessing, live
+from skface.base import BaseEmbedder
+from skface.inference import Preprocessing
+from skface.inference._sessions import OnnxRuntimeSession, OpenVinoSession
+from skface.inference._threads import is_installed
 from skface.weights import REGISTRY, fetch_weights, locate_weights, weights_info
 
 _RUNTIMES = ("onnxruntime", "openvino")
@@ -58,6 +55,8 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
         The file.
     model_data_ : ndarray of shape (n_bytes,), dtype uint8, or None
         The .bin of an OpenVINO IR.
+    model_digest_ : str
+        Digest of the file, and of the .bin, in hexadecimal digits.
     runtime_ : {"onnxruntime", "openvino"}
         What runs it.
     preprocessing_ : Preprocessing
@@ -136,6 +135,10 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
         self.model_data_ = None
         if path.suffix == ".xml":
             self.model_data_ = _read_beside(path, ".bin")
+        files = {"model": self.model_, "data": self.model_data_}
+        self.model_digest_ = digest_arrays(
+            {name: content for name, content in files.items() if content is not None}
+        )
         session = self._session()
         self.preprocessing_ = Preprocessing(
             self._face_size(session.input_shape, session.channels_last), *registered
@@ -146,7 +149,7 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
 
     def _value_state(self):
         """Return what the embeddings depend on beside the faces."""
-        names = ("model_", "model_data_", "runtime_", "preprocessing_", "flip", "image_shape")
+        names = ("model_digest_", "runtime_", "preprocessing_", "flip", "image_shape")
         return {name: getattr(self, name) for name in names}
 
     def _fit_sources(self):
@@ -198,8 +201,13 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
         return tuple(self.input_size)
 
     def _session(self):
-        make = {"onnxruntime": _OnnxRuntimeSession, "openvino": _OpenVinoSession}[self.runtime_]
-        return live(self, self.model_, lambda: make(self.model_, self.model_data_))
+        make = {"onnxruntime": OnnxRuntimeSession, "openvino": OpenVinoSession}[self.runtime_]
+        return STORE.get(
+            "session",
+            (self.model_digest_, self.runtime_),
+            lambda: make(self.model_, self.model_data_),
+            owner=self,
+        )
 
     def _embed(self, faces):
         session = self._session()
@@ -210,76 +218,6 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
             # each of length 1, so that neither outweighs the other
             vectors = sum(v / np.linalg.norm(v, axis=1, keepdims=True) for v in (vectors, mirrored))
         return vectors
-
-
-class _Session:
-    """One network: batches of (n, 3, H, W) in, (n, d) out.
-
-    A subclass runs an array of as many faces as the file takes in `_run`.
-    """
-
-    input_shape: tuple
-    channels_last: bool
-
-    def _read_shape(self, shape):
-        self.input_shape = tuple(n if isinstance(n, int) and n > 0 else None for n in shape)
-        if len(self.input_shape) != 4 or 3 not in (self.input_shape[1], self.input_shape[3]):
-            raise ValueError(
-                f"The network's input has shape {self.input_shape}; a face embedder takes "
-                "(n, 3, H, W) or (n, H, W, 3)."
-            )
-        self.channels_last = self.input_shape[1] != 3
-
-    def run(self, batch):
-        if self.channels_last:
-            batch = batch.transpose(0, 2, 3, 1)
-        # files exported for a number of faces take that many at a time
-        step = self.input_shape[0]
-        if step is None:
-            return _flatten(self._in_parts(np.ascontiguousarray(batch)))
-        padding = np.zeros((-len(batch) % step, *batch.shape[1:]), batch.dtype)
-        padded = np.concatenate([batch, padding])
-        parts = [self._run(padded[i : i + step]) for i in range(0, len(padded), step)]
-        return _flatten(np.concatenate(parts))[: len(batch)]
-
-    @cached_property
-    def _in_parts(self):
-        return InParts(self._run)
-
-
-class _OnnxRuntimeSession(_Session):
-    def __init__(self, model, _):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = thread_share()
-        self._session = onnxruntime.InferenceSession(
-            model.tobytes(), options, providers=onnxruntime.get_available_providers()
-        )
-        first = self._session.get_inputs()[0]
-        self._name = first.name
-        self._read_shape(first.shape)
-
-    def _run(self, batch):
-        return self._session.run(None, {self._name: batch})[0]
-
-
-class _OpenVinoSession(_Session):
-    def __init__(self, model, data):
-        core = import_openvino().Core()
-        network = core.read_model(model.tobytes(), b"" if data is None else data.tobytes())
-        shape = network.inputs[0].get_partial_shape()
-        self._read_shape([d.get_length() if d.is_static else None for d in shape])
-        if self.input_shape[0] is not None:
-            # OpenVINO propagates an open batch through the graph, so one face at a time is no need
-            network.reshape([-1, *(n or -1 for n in self.input_shape[1:])])
-            self.input_shape = (None, *self.input_shape[1:])
-        # throughput must not cost precision: bfloat16 is not asked for
-        self._run = OpenVinoNetwork(network, "float32", thread_share())
-
-
-def _flatten(vectors):
-    return vectors.reshape(len(vectors), -1)
 
 
 def _choose_runtime(runtime, path):

@@ -1,4 +1,4 @@
-"""Speed of embedding, for every backbone and way to run it, beside eager PyTorch.
+"""Speed of embedding, for every backbone and backend, beside eager PyTorch.
 
     python tests/benchmarks/inference_speed.py [--backbones inception_resnet_v1 ...]
 
@@ -27,21 +27,23 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from skface import FaceNetEmbedder, make_faces
-from skface._engine import Engine
+from skface._digests import digest_arrays
 from skface._network import Network, build_network
-from skface._runtimes import is_installed, thread_share
+from skface.inference._engine import Engine
+from skface.inference._probes import compare_vectors
+from skface.inference._threads import is_installed, thread_share
+from skface.inference._torch import TorchNetwork
 from skface.nn.backbones import BACKBONES
-from skface.nn.inference import TorchNetwork, cosine_gaps
 
 CPU = torch.device("cpu")
 DEFAULT_SIZE = (112, 112)
 
 
 class Speed(NamedTuple):
-    """What one way to run a backbone reaches; NaN if it cannot be run."""
+    """What one backend reaches with a backbone; NaN if it cannot be run."""
 
     backbone: str
-    way: str
+    backend: str
     images_per_second: float
     ratio_to_eager: float
     share_of_peak: float
@@ -76,7 +78,7 @@ def describe(peaks: dict[str, float]) -> str:
 
 
 HEAD = (
-    "| backbone | way | images/s | ratio to eager | share of GEMM peak | lowest cosine |\n"
+    "| backbone | backend | images/s | ratio to eager | share of GEMM peak | lowest cosine |\n"
     "|---|---|---|---|---|---|"
 )
 
@@ -84,9 +86,9 @@ HEAD = (
 def as_row(speed: Speed) -> str:
     """Format one row of the table that `HEAD` begins."""
     if np.isnan(speed.images_per_second):
-        return f"| {speed.backbone} | {speed.way} | | | | |"
+        return f"| {speed.backbone} | {speed.backend} | | | | |"
     return (
-        f"| {speed.backbone} | {speed.way} | {speed.images_per_second:.1f} "
+        f"| {speed.backbone} | {speed.backend} | {speed.images_per_second:.1f} "
         f"| {speed.ratio_to_eager:.2f} | {speed.share_of_peak:.0%} | {speed.cosine:.6f} |"
     )
 
@@ -104,16 +106,16 @@ def measure_peaks(side: int = 2048) -> dict[str, float]:
 def measure_backbone(
     backbone: str, peaks: dict[str, float], batch_size: int = 64, repeats: int = 3
 ) -> list[Speed]:
-    """Measure every way to run a backbone, "eager" first."""
+    """Measure every backend of a backbone, "eager" first."""
     network = make_network(backbone)
     faces = make_faces(batch_size, 1, network.input_shape[1], random_state=0).data
     batch = network.inputs(list(faces))
     flops = count_flops(network)
     eager_rate, expected, speeds = None, None, []
-    for way, precision, build in ways(backbone, faces):
+    for backend, precision, build in backends(backbone, faces):
         run, problem = prepare(build, batch)
         if problem is not None:
-            speeds.append(Speed(backbone, f"{way}: {problem}", *[np.nan] * 4))
+            speeds.append(Speed(backbone, f"{backend}: {problem}", *[np.nan] * 4))
             continue
         vectors = run(batch)
         rate = batch_size / best_time(lambda run=run: run(batch), repeats)
@@ -122,18 +124,18 @@ def measure_backbone(
         speeds.append(
             Speed(
                 backbone,
-                way,
+                backend,
                 rate,
                 rate / eager_rate,
                 rate * flops / peaks[precision],
-                1 - cosine_gaps(expected, vectors).max(),
+                compare_vectors(expected, vectors).min(),
             )
         )
     return speeds
 
 
 def prepare(build: Callable, batch: np.ndarray) -> tuple[Callable | None, str | None]:
-    """Build and check a way to run a backbone; if it cannot, return why instead."""
+    """Build and check what runs a backbone; if it cannot, return why instead."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -141,13 +143,13 @@ def prepare(build: Callable, batch: np.ndarray) -> tuple[Callable | None, str | 
             run(batch)
         except torch.onnx.errors.OnnxExporterError as error:
             return None, str(error).partition("[")[0].strip()
-    # another way has taken its place, and has a row of its own
-    dropped = [str(w.message) for w in caught if str(w.message).startswith("backbone=")]
-    return run, dropped[0] if dropped else None
+    # another backend has taken its place, and has a row of its own
+    rejected = [str(w.message) for w in caught if str(w.message).startswith("backbone=")]
+    return run, rejected[0] if rejected else None
 
 
-def ways(backbone: str, faces: np.ndarray) -> list[tuple[str, str, Callable]]:
-    """Return the ways to run a backbone: name, precision, and what builds what runs a batch."""
+def backends(backbone: str, faces: np.ndarray) -> list[tuple[str, str, Callable]]:
+    """Return the backends of a backbone: name, precision, and what builds what runs a batch."""
 
     def engine(precision: str, runtime: str) -> Callable:
         return Engine(make_network(backbone), CPU, precision, runtime).run
@@ -164,7 +166,7 @@ def ways(backbone: str, faces: np.ndarray) -> list[tuple[str, str, Callable]]:
         for precision in ("float32", "bfloat16")
     ]
     if is_installed("onnxruntime") and is_installed("onnx"):
-        build = partial(onnxruntime_way, make_network(backbone))
+        build = partial(onnxruntime_backend, make_network(backbone))
         found.append(("onnxruntime float32", "float32", build))
     found.append(
         (f"transform, {runtimes[-1]} bfloat16", "bfloat16", partial(transform, runtimes[-1]))
@@ -191,10 +193,11 @@ def fitted_embedder(backbone: str, runtime: str) -> FaceNetEmbedder:
     )
     embedder.fit(np.zeros((1, *network.input_shape[1:], 3), dtype=np.uint8))
     embedder.weights_ = network.state()
+    embedder.weights_digest_ = digest_arrays(embedder.weights_)
     return embedder
 
 
-def onnxruntime_way(network: Network) -> Callable[[np.ndarray], np.ndarray]:
+def onnxruntime_backend(network: Network) -> Callable[[np.ndarray], np.ndarray]:
     """Export a network and run it with onnxruntime, on as many threads."""
     import onnxruntime
 

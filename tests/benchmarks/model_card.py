@@ -30,9 +30,9 @@ from skface import (
     load_lfw_pairs,
     make_pairs,
 )
-from skface._runtimes import is_installed
 from skface.align import GEOMETRIES, FaceNotFoundError, _choose, _warp, fit_similarity
 from skface.images import decode
+from skface.inference._threads import is_installed
 from skface.metrics import (
     FewImpostorsWarning,
     bootstrap_interval,

@@ -22,7 +22,7 @@ import PIL.Image
 from sklearn.pipeline import make_pipeline
 
 from skface import FaceAligner, FaceNetEmbedder, PairVerifier, PerFace, make_pairs
-from skface._runtimes import is_installed
+from skface.inference._threads import is_installed
 from skface.weights import fetch_weights
 
 WEIGHTS = "face-reidentification-retail-0095"

@@ -1,13 +1,8 @@
-"""Running a torch network that is not trained: precision, runtimes, and batches that fit caches."""
-
-import warnings
+"""Running a fixed network by torch: precision, memory layout, and batches that fit caches."""
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-from skface._runtimes import import_openvino
-from skface.nn.folding import ONE_TRACE_AT_A_TIME, FusedConv2d
 
 # glibc takes blocks above 32 MiB from the kernel and hands them back after every use, and writing
 # to fresh pages takes longer than the arithmetic (mallopt(3), M_MMAP_THRESHOLD). What convolutions
@@ -35,7 +30,7 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
 
     Examples
     --------
-    >>> from skface.nn.inference import resolve_precision
+    >>> from skface.inference._torch import resolve_precision
     >>> resolve_precision("float32", "cpu")
     'float32'
     """
@@ -80,8 +75,7 @@ class TorchNetwork:
         self._copies = not is_registered
         self._input_dtype = torch.float32 if is_registered else dtype
         if is_registered:
-            convolutions = (nn.Conv2d, FusedConv2d)
-            first = next(part for part in module.modules() if isinstance(part, convolutions))
+            first = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
             first.register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
             layers = [part for part in module.modules() if not [*part.children()]]
             for layer in layers:
@@ -123,7 +117,7 @@ class TorchNetwork:
         --------
         >>> import torch
         >>> from torch import nn
-        >>> from skface.nn.inference import TorchNetwork
+        >>> from skface.inference._torch import TorchNetwork
         >>> network = TorchNetwork(nn.Conv2d(3, 64, 1), torch.device("cpu"))
         >>> network.faces_at_a_time((3, 64, 64))  # 1 MiB of output each
         24
@@ -146,71 +140,6 @@ class TorchNetwork:
             for hook in hooks:
                 hook.remove()
         return max(1, _MOST_ACTIVATION_BYTES // most)
-
-
-def cosine_gaps(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Return 1 - cosine of each row of two arrays of vectors.
-
-    Rows of `expected` that are zero or not finite say nothing and are left out; rows of `found`
-    that are, and vectors of another length, are infinitely far away.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skface.nn.inference import cosine_gaps
-    >>> cosine_gaps(np.eye(2), np.array([[3.0, 0.0], [0.0, -1.0]]))
-    array([0., 2.])
-    """
-    expected, found = expected.astype(np.float64), found.astype(np.float64)
-    lengths = np.linalg.norm(expected, axis=1)
-    telling = np.isfinite(lengths) & (lengths > 0)
-    if expected.shape != found.shape:
-        return np.full(np.count_nonzero(telling), np.inf)
-    expected, found, lengths = expected[telling], found[telling], lengths[telling]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosines = (expected * found).sum(axis=1) / (lengths * np.linalg.norm(found, axis=1))
-    return 1 - np.nan_to_num(cosines, nan=-np.inf)
-
-
-def to_openvino(
-    module: nn.Module, input_shape: tuple[int, ...], *, is_registered: bool = False
-) -> object:
-    """Convert a network in memory, for batches of any size.
-
-    Parameters
-    ----------
-    module : nn.Module
-        In evaluation mode, on the CPU, in float32.
-    input_shape : tuple
-        (3, H, W) of its faces.
-    is_registered : bool, default=False
-        Whether the module is known to branch on shapes only, which are the same always.
-
-    Returns
-    -------
-    openvino.Model
-        The same function.
-
-    Raises
-    ------
-    ValueError
-        If another module branches on its input, of which a trace would keep one way.
-    """
-    openvino = import_openvino()
-    with (
-        ONE_TRACE_AT_A_TIME,
-        torch.inference_mode(),
-        warnings.catch_warnings(record=True) as caught,
-    ):
-        # the plain network has given all others, but torch's of tracing, which OpenVINO asks for
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", torch.jit.TracerWarning)
-        faces = torch.zeros(2, *input_shape, dtype=torch.float32, device="cpu")
-        # tracing twice, to compare, would double the time; what comes out is compared anyway
-        traced = torch.jit.trace(module, faces, check_trace=False)
-    if caught and not is_registered:
-        raise ValueError(f"it may do something else for other faces: {caught[0].message}")
-    return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *input_shape])])
 
 
 def _cpu_multiplies_bfloat16() -> bool:
