@@ -19,7 +19,7 @@ class ImageError(ValueError):
 
 
 class FaceNotFoundError(ValueError):
-    """No face, or more than one where a single one is wanted; the message names every such photo."""
+    """No face, or several where a single one is wanted; the message names every such photo."""
 
 
 class WeightsError(OSError):

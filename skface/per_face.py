@@ -53,8 +53,8 @@ def _names_its_features(per_face: "PerFace") -> bool:
 class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEstimator):
     """Apply a per-face transformer to faces or to pairs, each distinct face once.
 
-    scikit-learn's transformers do not know pairs, and refuse images. PerFace passes one face per row
-    and regroups the result. `transform` passes a batch of faces at a time, so a pipeline from
+    scikit-learn's transformers do not know pairs, and refuse images. PerFace passes one face per
+    row and regroups the result. `transform` passes a batch of faces at a time, so a pipeline from
     photos to embeddings needs memory for one batch of photos only. All steps of a pipeline but the
     last work on the next batch while the last step works on one. `fit` passes all faces at once,
     unless the transformer learns nothing from faces, as an aligner or a pretrained network. A face

@@ -7,8 +7,8 @@ import platformdirs
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
+from skface._utils.runtimes import is_installed
 from skface.inference._openvino import import_openvino
-from skface.inference._threads import is_installed
 
 if is_installed("openvino"):
     import_openvino()  # before a test does, and nothing is reported to anybody

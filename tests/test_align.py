@@ -18,11 +18,11 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skface import FaceAligner, _yunet
-from skface._yunet import YuNet
-from skface.align import GEOMETRIES, FaceNotFoundError, fit_similarity, resolve_geometry
-from skface._per_process import STORE
-from skface.images import ImageError
-from skface.weights import REGISTRY, WeightsError, fetch_weights, locate_weights, weights_info
+from skface._utils.per_process import STORE
+from skface.alignment import GEOMETRIES, fit_similarity, resolve_geometry
+from skface.alignment._yunet import YuNet
+from skface.exceptions import FaceNotFoundError, ImageError, WeightsError
+from skface.weights import REGISTRY, fetch_weights, locate_weights, weights_info
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (60, 50, 3), dtype=np.uint8)

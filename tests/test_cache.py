@@ -40,9 +40,10 @@ from skface import (
     make_face_verifier,
     make_faces,
 )
-from skface.cache import CacheError, CacheWarning, _fingerprint, _lookup
+from skface._rows import check_images, vector_rows
+from skface.cache import _fingerprint, _lookup
 from skface.cache._fingerprint import fingerprint
-from skface.images import check_images, vector_rows
+from skface.exceptions import CacheError, CacheWarning
 
 FACES = make_faces(n_identities=5, n_images_per_identity=4, image_size=16, random_state=0)
 SLOTS = np.random.default_rng(0).integers(0, 20, (30, 2))
@@ -771,8 +772,10 @@ def test_a_search_computes_every_photo_once(tmp_path):
 @pytest.fixture
 def looks(monkeypatch):
     """Which files the file system was asked about, call by call."""
-    looks, look_at = [], images.look_at
-    monkeypatch.setattr(images, "look_at", lambda path: looks.append(path) or look_at(path))
+    looks, stat_signature = [], images.stat_signature
+    monkeypatch.setattr(
+        images, "stat_signature", lambda path: looks.append(path) or stat_signature(path)
+    )
     return looks
 
 
@@ -945,7 +948,7 @@ import sys, time
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 from skface.cache import EmbeddingCache
-from skface.images import check_images, vector_rows
+from skface._rows import check_images, vector_rows
 folder, notes, start, stop, seconds = sys.argv[1:]
 vectors = np.random.default_rng(0).random((2000, 8))[int(start):int(stop)]
 

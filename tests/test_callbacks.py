@@ -25,7 +25,7 @@ from skface import (
     make_faces,
     make_pairs,
 )
-from skface._callbacks import epochs_as_tasks
+from skface._utils.callbacks import epochs_as_tasks
 
 FACES = make_faces(n_identities=6, n_images_per_identity=3, image_size=32, random_state=0)
 PAIRS = make_pairs(FACES.target, random_state=0)

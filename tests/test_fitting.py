@@ -29,8 +29,8 @@ from skface import (
     make_faces,
     make_pairs,
 )
-from skface._fitting import NetworkMixin
-from skface._training_set import FaceCache, TrainingSet
+from skface.embedding._fitting import NetworkMixin
+from skface.embedding._training_set import FaceLoader, TrainingSet
 from skface.nn.augment import Augmentation
 
 
@@ -292,9 +292,9 @@ def test_early_stopping_keeps_the_head_of_the_best_epoch_as_well(faces):
 
 def test_people_held_out_are_not_learnt_from(faces, monkeypatch):
     seen = []
-    call = FaceCache.__call__
+    call = FaceLoader.__call__
     monkeypatch.setattr(
-        FaceCache,
+        FaceLoader,
         "__call__",
         lambda self, rows: seen.append((id(self), self.faces.places[rows])) or call(self, rows),
     )
@@ -440,7 +440,7 @@ KILLED = textwrap.dedent(
 
 DESCRIBE = """
 import torch
-from skface._fitting import _describe
+from skface.embedding._fitting import _describe
 from skface.nn.losses import MarginSoftmax
 
 torch.manual_seed(0)
@@ -697,7 +697,6 @@ def test_all_photos_that_cannot_be_read_are_named_before_training(faces, tmp_pat
 
 def test_training_photos_are_decoded_once(faces, tmp_path, monkeypatch):
     import PIL.Image
-
     import skface.images
 
     paths = np.array([str(tmp_path / f"{i}.png") for i in range(len(faces.data))])
@@ -712,7 +711,7 @@ def test_training_photos_are_decoded_once(faces, tmp_path, monkeypatch):
     assert len(decoded) == len(paths)
     from_arrays = tiny(max_epochs=4).fit(faces.data, faces.target)
     np.testing.assert_array_equal(weights_of(from_paths), weights_of(from_arrays))
-    monkeypatch.setattr("skface._training_set._MOST_CACHED_BYTES", 0)
+    monkeypatch.setattr("skface.embedding._training_set._MOST_CACHED_BYTES", 0)
     uncached = tiny(max_epochs=4, image_shape=(32, 32)).fit(paths, faces.target)
     assert len(decoded) == (1 + 1 + 4) * len(paths)
     np.testing.assert_allclose(weights_of(uncached), weights_of(from_arrays), atol=1e-5)

@@ -15,8 +15,8 @@ import polars as pl
 import pytest
 
 from skface import images
-from skface.images import ImageError, check_images, decode, is_missing, iter_batches
-from skface.pairs import row_images
+from skface._rows import check_images, decode, distinct_indices, is_missing, iter_batches
+from skface.exceptions import ImageError
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (6, 10, 8, 3), dtype=np.uint8)
@@ -360,7 +360,7 @@ def test_pairs_of_pixels_are_not_copied(dtype, view, monkeypatch):
     }[view]
     tracemalloc.start()
     rows = check_images(X)
-    first, inverse = row_images(rows)
+    first, inverse = distinct_indices(rows)
     values = rows.regroup(np.arange(len(first))[inverse])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

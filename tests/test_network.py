@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from skface._network import build_network
+from skface.embedding._network import build_network
 from skface.nn.backbones import BACKBONES
 from skface.nn.rng import private_global_rng
 

@@ -9,7 +9,7 @@ from multiprocessing import get_all_start_methods, get_context
 
 import pytest
 
-from skface._per_process import MOST_KEPT, STORE, PerProcess
+from skface._utils.per_process import MOST_KEPT, STORE, PerProcess
 
 
 class Thing:

@@ -7,7 +7,7 @@ import pytest
 import sklearn
 from joblib import Parallel, delayed, parallel_config
 
-from skface._prefetch import prefetch
+from skface._utils.prefetch import prefetch
 
 
 def threads():

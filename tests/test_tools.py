@@ -182,7 +182,7 @@ def test_the_detector_is_a_yunet_to_both_runtimes(tools, tmp_path):
     pytest.importorskip("onnxruntime")
     from train_detector import Detector, export
 
-    from skface._yunet import YuNet, _OnnxRuntime, _OpenCv
+    from skface.alignment._yunet import YuNet, _OnnxRuntime, _OpenCv
 
     torch.manual_seed(0)
     network = Detector()

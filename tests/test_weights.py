@@ -25,12 +25,12 @@ import safetensors.torch
 import torch
 
 import skface
-from skface.align import GEOMETRIES
+from skface.alignment import GEOMETRIES
+from skface.exceptions import WeightsError
 from skface.nn.backbones import BACKBONES
 from skface.weights import (
     REGISTRY,
     WeightsEntry,
-    WeightsError,
     WeightsFile,
     fetch_weights,
     list_weights,

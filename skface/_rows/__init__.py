@@ -1,4 +1,4 @@
-"""What X is: rows of faces or of pairs, their images, and decoding them. Nothing here needs torch."""
+"""What X is: rows of faces or of pairs, their images, and decoding them, without torch."""
 
 from skface._rows.batches import iter_batches
 from skface._rows.checking import stat_signature

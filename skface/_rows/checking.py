@@ -49,8 +49,8 @@ def check_pixel_range(array: NDArray[Any], name: Callable[[int], str], arity: in
         )
     if partly_nan:
         raise ValueError(
-            f"X contains NaN in some pixels of {format_items(map(name, partly_nan))}; only an image "
-            "that is NaN as a whole stands for a face that was not found."
+            f"X contains NaN in some pixels of {format_items(map(name, partly_nan))}; only an "
+            "image that is NaN as a whole stands for a face that was not found."
         )
 
 

@@ -118,8 +118,8 @@ def _collect(X: Any) -> NDArray[Any] | tuple[list[Any], int]:
         ((usual, _),) = Counter(kinds).most_common(1)
         odd = [i for i, kind in enumerate(kinds) if kind != usual]
         raise TypeError(
-            f"X mixes single images, pairs and other things: rows {format_items(odd)} differ from the "
-            f"rest, the first of them being {X[odd[0]]!r}. Accepted: {_ACCEPTED}."
+            f"X mixes single images, pairs and other things: rows {format_items(odd)} differ from "
+            f"the rest, the first of them being {X[odd[0]]!r}. Accepted: {_ACCEPTED}."
         )
     try:
         return np.asarray(X)

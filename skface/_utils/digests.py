@@ -23,7 +23,7 @@ def digest_arrays(arrays: dict[str, np.ndarray]) -> str:
     Examples
     --------
     >>> import numpy as np
-    >>> from skface._digests import digest_arrays
+    >>> from skface._utils.digests import digest_arrays
     >>> a, b = np.zeros((2, 3)), np.ones(4, np.float32)
     >>> digest_arrays({"a": a, "b": b}) == digest_arrays({"b": b, "a": np.asfortranarray(a)})
     True

@@ -7,7 +7,7 @@ C = TypeVar("C", bound=type)
 
 
 def share_docs(docs: Mapping[str, str]) -> Callable[[C], C]:
-    """Decorate a class: put shared texts into its docstring.
+    r"""Decorate a class: put shared texts into its docstring.
 
     Parameters
     ----------
@@ -22,19 +22,20 @@ def share_docs(docs: Mapping[str, str]) -> Callable[[C], C]:
 
     Examples
     --------
-    >>> @share_docs({"seed": "seed : int\\n    Seed of the generator."})
+    >>> @share_docs({"seed": "seed : int\n    Seed of the generator."})
     ... class Sampler:
-    ...     \"\"\"Draw.
+    ...     '''Draw.
     ...
     ...     Parameters
     ...     ----------
     ...     %(seed)s
-    ...     \"\"\"
+    ...     '''
     >>> print(Sampler.__doc__)
     Draw.
     <BLANKLINE>
-        Parameters
-        ----------
+
+    Parameters
+    ----------
         seed : int
             Seed of the generator.
     """

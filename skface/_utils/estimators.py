@@ -1,10 +1,12 @@
-"""Transformers that learn nothing from rows: which they are."""
+"""What estimators are made of: steps that learn nothing from rows, and the one that decides."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 
@@ -26,8 +28,8 @@ def steps(transformer: BaseEstimator) -> Iterator[BaseEstimator]:
 def pretrained_files(transformer: BaseEstimator) -> tuple[Path, ...] | None:
     """Name the files that `fit` reads, or return None if it learns from rows.
 
-    Estimators of skface that may learn nothing say so by a method `_pretrained_files`, others by the tag
-    `requires_fit`.
+    Estimators of skface that may learn nothing say so by a method `_pretrained_files`, others by
+    the tag `requires_fit`.
     """
     files: list[Path] = []
     for step in steps(transformer):
@@ -40,7 +42,7 @@ def pretrained_files(transformer: BaseEstimator) -> tuple[Path, ...] | None:
         try:
             own = step._pretrained_files()
         except (TypeError, ValueError):
-            return None  # of parameters that fit will refuse
+            return None  # parameters that fit will refuse
         if own is None:
             return None
         files += own
@@ -50,7 +52,7 @@ def pretrained_files(transformer: BaseEstimator) -> tuple[Path, ...] | None:
 def must_be_fitted(transformer: BaseEstimator) -> bool:
     """Tell whether a step has to be fitted although it learns nothing, to read its files.
 
-    The stateless transformers of scikit-learn transform without.
+    The stateless transformers of scikit-learn transform without being fitted.
     """
     return any(hasattr(step, "_pretrained_files") for step in steps(transformer))
 
@@ -58,8 +60,47 @@ def must_be_fitted(transformer: BaseEstimator) -> bool:
 def fits_to_any_rows(transformer: BaseEstimator) -> bool:
     """Tell whether `fit` only reads files, so that not even the shape of the rows matters.
 
-    Normalizer, which learns nothing, notes how wide its rows are.
+    Normalizer is a counter-example: it learns nothing, but keeps the width of its rows.
     """
     return pretrained_files(transformer) is not None and all(
         hasattr(step, "_pretrained_files") for step in steps(transformer)
     )
+
+
+def final_estimator(estimator: Any, X: Any, *, inside_tuners: bool = False) -> tuple[Any, Any]:
+    """Find the estimator that decides, and `X` as it reaches that estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator. Of a search this is the best estimator, of a pipeline the last step, of
+        a :class:`sklearn.frozen.FrozenEstimator` what it holds; and so on, however they are nested.
+    X : object
+        What `estimator` takes. The steps of a pipeline before the last one transform it.
+    inside_tuners : bool, default=False
+        Whether to go on to the classifier inside :class:`FixedThresholdClassifier` and
+        :class:`TunedThresholdClassifierCV` of scikit-learn. Their decisions are not those of the
+        classifier inside, but its probabilities are theirs.
+
+    Returns
+    -------
+    estimator : estimator
+        The estimator that decides.
+    X : object
+        What it takes.
+    """
+    if hasattr(estimator, "best_estimator_"):
+        inner = estimator.best_estimator_
+    elif isinstance(estimator, FrozenEstimator):
+        inner = estimator.estimator
+    elif inside_tuners and isinstance(
+        estimator, FixedThresholdClassifier | TunedThresholdClassifierCV
+    ):
+        inner = estimator.estimator_
+    elif isinstance(estimator, Pipeline):
+        inner = estimator[-1]
+        if len(estimator) > 1:
+            X = estimator[:-1].transform(X)
+    else:
+        return estimator, X
+    return final_estimator(inner, X, inside_tuners=inside_tuners)

@@ -38,7 +38,7 @@ class PerProcess:
 
     Examples
     --------
-    >>> from skface._per_process import PerProcess
+    >>> from skface._utils.per_process import PerProcess
     >>> store = PerProcess()
     >>> store.get("square", 3, lambda: 9), store.get("square", 3, lambda: 10)
     (9, 9)

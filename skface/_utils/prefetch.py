@@ -31,7 +31,7 @@ def prefetch(items: Iterable[T]) -> Iterator[T]:
 
     Examples
     --------
-    >>> from skface._prefetch import prefetch
+    >>> from skface._utils.prefetch import prefetch
     >>> list(prefetch(n * n for n in range(4)))
     [0, 1, 4, 9]
     """

@@ -25,7 +25,7 @@ def check_finite(value: Any, name: str, *, boundary: str = "neither") -> float:
     return value
 
 
-def name_some(items: Iterable[Any], limit: int = 5) -> str:
+def format_items(items: Iterable[Any], limit: int = 5) -> str:
     """Name the first few of `items` and count the rest: ``'3, 7, 9 and 12 more'``."""
     names = [str(item) for item in items]
     if len(names) <= limit:
@@ -41,8 +41,8 @@ def encode_labels(labels: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         missing = [row for row, entry in enumerate(entries) if any(map(_is_missing, entry))]
         if missing:
             raise ValueError(
-                f"{name} lacks a label in row {name_some(missing)}. Give it one, or leave the row "
-                "out."
+                f"{name} lacks a label in row {format_items(missing)}. Give it one, or leave the "
+                "row out."
             )
     try:
         distinct, numbers = np.unique(labels, return_inverse=True)

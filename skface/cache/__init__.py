@@ -11,11 +11,11 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_scalar
 
-from skface._validation import check_option
+from skface._rows import FileSignature, ImageSequence
+from skface._utils.validation import check_option
 from skface.cache._fingerprint import fingerprint
-from skface.cache._lookup import CacheSession, CacheWarning, session_of
-from skface.cache._store import CacheError
-from skface.images import ImageSequence, Stamp
+from skface.cache._lookup import CacheSession, session_of
+from skface.exceptions import CacheError, CacheWarning
 
 __all__ = [
     "CacheError",
@@ -166,7 +166,7 @@ class EmbeddingCache:
         session.store.refresh()
         session.store.clear()
 
-    def known_files(self, owner: object = None) -> dict[str, Stamp] | None:
+    def known_files(self, owner: object = None) -> dict[str, FileSignature] | None:
         """Return what is known of files that need not be looked at again.
 
         Parameters
@@ -178,7 +178,7 @@ class EmbeddingCache:
         Returns
         -------
         dict or None
-            What :func:`skface.images.check_images` takes.
+            What :func:`skface._rows.check_images` takes.
         """
         return None if self.check_files == "always" else self._session(owner).known_files()
 
@@ -227,7 +227,7 @@ class EmbeddingCache:
         transformer : estimator
             The fitted transformer that computes them.
         images : ImageSequence
-            From :func:`skface.images.check_images`.
+            From :func:`skface._rows.check_images`.
         indices : ndarray of shape (n,)
             Which of them.
         compute : callable

@@ -11,17 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from skface._per_process import STORE
+from skface._rows import FileSignature
+from skface._utils.per_process import STORE
 from skface.cache._photos import PhotoDigests
-from skface.cache._store import Store, StoreFullError
-from skface.images import Stamp
+from skface.cache._store import Store
+from skface.exceptions import CacheWarning, StoreFullError
 
 _MEMORY_BYTES = 2**28  # vectors of one store that a process keeps in memory
 _MOST_FILES = 2**18  # that a session remembers to have looked at
-
-
-class CacheWarning(UserWarning):
-    """Vectors are computed and returned, but cannot be stored."""
 
 
 class MemoryCache:
@@ -105,7 +102,7 @@ class CacheSession:
         self.misses = 0
         # By transformer and shape of a vector; the last is the one that was used last.
         self._memory: dict[tuple[bytes, tuple[int, ...]], MemoryCache] = {}
-        self._files: dict[str, Stamp] = {}
+        self._files: dict[str, FileSignature] = {}
         self._folder = ""  # where the relative paths of these start
         self._lock = threading.RLock()
         self._warned = False
@@ -118,7 +115,7 @@ class CacheSession:
             self.digests.clear()
             self.hits = self.misses = 0
 
-    def known_files(self) -> dict[str, Stamp]:
+    def known_files(self) -> dict[str, FileSignature]:
         """Return what is known of the files that are looked at once, to be added to."""
         folder = os.getcwd()
         with self._lock:

@@ -6,8 +6,9 @@ import time
 
 import numpy as np
 
-from skface.cache._store import Store, StoreFullError
-from skface.images import ImageSequence, Stamp, look_at
+from skface._rows import FileSignature, ImageSequence, stat_signature
+from skface.cache._store import Store
+from skface.exceptions import StoreFullError
 
 _DIGEST_BYTES = 16
 # A file that was changed so shortly before it was read may change again without a trace: the
@@ -27,7 +28,7 @@ class PhotoDigests:
 
     def __init__(self, store: Store):
         self._store = store
-        self._known: dict[str, tuple[Stamp, bytes]] = {}
+        self._known: dict[str, tuple[FileSignature, bytes]] = {}
 
     def __call__(
         self, images: ImageSequence, indices: np.ndarray
@@ -37,7 +38,7 @@ class PhotoDigests:
         Parameters
         ----------
         images : ImageSequence
-            From :func:`skface.images.check_images`, which has looked at the files.
+            From :func:`skface._rows.check_images`, which has looked at the files.
         indices : ndarray of shape (n,)
             Which of them.
 
@@ -76,7 +77,7 @@ class PhotoDigests:
         Parameters
         ----------
         images : ImageSequence
-            From :func:`skface.images.check_images`.
+            From :func:`skface._rows.check_images`.
         indices : ndarray of shape (n,)
             Which of them.
         digests : list of n bytes or None
@@ -90,7 +91,7 @@ class PhotoDigests:
         keys = [images.key(i) for i in indices.tolist()] if images.stamps else []
         places = [i for i, key in enumerate(keys) if isinstance(key, str)]
         paths = [keys[i] for i in places]
-        stamps = {path: stamp for path in paths if (stamp := look_at(path)) is not None}
+        stamps = {path: stamp for path in paths if (stamp := stat_signature(path)) is not None}
         same = np.ones(len(indices), dtype=bool)
         for i, now in zip(places, self._files(paths, stamps), strict=True):
             same[i] = now is not None and now == digests[i]
@@ -100,7 +101,7 @@ class PhotoDigests:
         """Forget all files."""
         self._known.clear()
 
-    def _files(self, paths: list, stamps: dict[str, Stamp]) -> list[bytes | None]:
+    def _files(self, paths: list, stamps: dict[str, FileSignature]) -> list[bytes | None]:
         """Return digests of the files that have a stamp, and None for all else."""
         known = self._known
         entries = list(map(known.get, paths))
@@ -127,7 +128,7 @@ class PhotoDigests:
                 digests[at] = read[place]
         return digests
 
-    def _from_store(self, todo: dict[str, Stamp]) -> dict[str, bytes]:
+    def _from_store(self, todo: dict[str, FileSignature]) -> dict[str, bytes]:
         """Take out of `todo` what another process has read."""
         stored = self._store.read_files([os.fsencode(place) for place in todo])
         found = {}
@@ -139,7 +140,7 @@ class PhotoDigests:
         self._remember(found)
         return {place: digest for place, (_, digest) in found.items()}
 
-    def _read(self, todo: dict[str, Stamp]) -> dict[str, bytes | None]:
+    def _read(self, todo: dict[str, FileSignature]) -> dict[str, bytes | None]:
         read, settled = {}, {}
         for place, stamp in todo.items():
             mtime_ns, ctime_ns, *_ = stamp
@@ -151,7 +152,7 @@ class PhotoDigests:
                 read[place] = None  # which whoever decodes it will report
                 continue
             # its rows may have been looked at long ago
-            if max(mtime_ns, ctime_ns) + _CLOCK_NS < now and look_at(place) == stamp:
+            if max(mtime_ns, ctime_ns) + _CLOCK_NS < now and stat_signature(place) == stamp:
                 settled[place] = stamp, read[place]
         if settled:
             self._remember(settled)
@@ -161,7 +162,7 @@ class PhotoDigests:
                 pass  # another process will read these files again
         return read
 
-    def _remember(self, entries: dict[str, tuple[Stamp, bytes]]) -> None:
+    def _remember(self, entries: dict[str, tuple[FileSignature, bytes]]) -> None:
         if len(self._known) + len(entries) > _N_KNOWN:
             self._known.clear()
         self._known |= entries

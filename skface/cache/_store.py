@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skface.images import Stamp
+from skface._rows import FileSignature
+from skface.exceptions import CacheError, StoreFullError
 
 _APPLICATION_ID = 0x736B6661  # "skfa", which marks the file as ours
 _VERSION = 2  # of the tables below
@@ -33,14 +34,6 @@ CREATE TABLE files (
     photo BLOB NOT NULL
 ) WITHOUT ROWID;
 """
-
-
-class CacheError(OSError):
-    """A cache that cannot be used; the message names its file and the way out."""
-
-
-class StoreFullError(CacheError):
-    """Nothing more can be written; what is stored can be read."""
 
 
 class Store:
@@ -132,7 +125,7 @@ class Store:
             self._shrink()
         return are_new
 
-    def read_files(self, paths: Sequence[bytes]) -> dict[bytes, tuple[Stamp, bytes]]:
+    def read_files(self, paths: Sequence[bytes]) -> dict[bytes, tuple[FileSignature, bytes]]:
         """Return stamps and photos of the files that are known, by path."""
         known = {}
         with self._transaction() as connection:
@@ -145,7 +138,7 @@ class Store:
                     known[path] = tuple(stamp), photo
         return known
 
-    def write_files(self, known: dict[bytes, tuple[Stamp, bytes]]) -> None:
+    def write_files(self, known: dict[bytes, tuple[FileSignature, bytes]]) -> None:
         """Store stamps and photos of files by path."""
         with self._transaction(writes=True) as connection:
             connection.executemany(

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state, check_scalar
 from sklearn.utils.validation import column_or_1d
 
-from skface._validation import check_finite, encode_labels, name_some
-from skface.images import Rows, check_images, iter_batches, to_bytes
+from skface._rows import Rows, check_images, iter_batches, to_bytes
+from skface._utils.validation import check_finite, encode_labels, format_items
 
 
 def blend_people(
@@ -33,7 +33,7 @@ def blend_people(
     Parameters
     ----------
     X : faces
-        Faces of one size, in any form that :func:`skface.images.check_images` accepts.
+        Faces of one size, in any form that :func:`skface._rows.check_images` accepts.
     y : array-like of shape (n,)
         The person on each face; at least two people.
     n_blends : int, default=5
@@ -128,11 +128,11 @@ def _pixels_of_one_size(rows: Rows) -> np.ndarray:
     if odd:
         raise ValueError(
             f"X holds faces of differing sizes, {faces[0].shape[:2]} in row 0 and others in row "
-            f"{name_some(odd)}. Crop them alike, for example with FaceAligner."
+            f"{format_items(odd)}. Crop them alike, for example with FaceAligner."
         )
     missing = [i for i in range(rows.n_rows) if rows.images.is_missing(i)]
     if missing:
-        raise ValueError(f"X holds NaN, no face, in row {name_some(missing)}. Leave them out.")
+        raise ValueError(f"X holds NaN, no face, in row {format_items(missing)}. Leave them out.")
     return np.stack([to_bytes(face) for face in faces])
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 from sklearn.utils import Bunch, check_scalar
 
-from skface._decoding import formats
-from skface._validation import name_some
+from skface._rows.decoding import formats
+from skface._utils.validation import format_items
 
 
 def load_face_folder(folder: str | os.PathLike[str], *, min_images_per_identity: int = 1) -> Bunch:
@@ -79,7 +79,7 @@ def load_face_folder(folder: str | os.PathLike[str], *, min_images_per_identity:
     if skipped:
         warnings.warn(
             f"{len(skipped)} files of {folder} are skipped, for they are not images or not in the "
-            f"folder of a person: {name_some(skipped)}.",
+            f"folder of a person: {format_items(skipped)}.",
             stacklevel=2,
         )
     photos = {

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 
-from skface._validation import check_option
+from skface._utils.validation import check_option
 
 # Index file of each subset; subsets are named as in sklearn.datasets.fetch_lfw_pairs.
 _LFW_INDEX = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds": "pairs.txt"}

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.random import sample_without_replacement
 
-from skface._validation import encode_labels
+from skface._utils.validation import encode_labels
 
 
 def make_pairs(

@@ -8,8 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 
-from skface._rows import Rows, RowTransformer, check_images, distinct_indices, is_missing
-from skface._rows import iter_batches
+from skface._rows import (
+    Rows,
+    RowTransformer,
+    check_images,
+    distinct_indices,
+    is_missing,
+    iter_batches,
+)
 from skface._utils.prefetch import prefetch
 from skface._utils.validation import format_items
 from skface._utils.vectors import unit_vectors

@@ -1,6 +1,7 @@
 """The network behind an estimator: chosen by name, built, loaded, and run."""
 
 import copy
+import weakref
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -8,68 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skface._rows import Rows, iter_batches
 from skface._utils.digests import digest_arrays
 from skface._utils.per_process import STORE, load_once
 from skface._utils.validation import check_option, format_items
-from skface.inference import Engine, Preprocessing, resolve_precision
+from skface.inference import Engine, Network, Preprocessing, resolve_precision
+from skface.inference._network import State
 from skface.nn.backbones import BACKBONES, get_backbone, is_flat, load_retail0095_ir
 from skface.nn.distributed import local_rank
 from skface.nn.rng import private_global_rng
 from skface.weights import REGISTRY, fetch_weights, load_state, weights_info
-
-State = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network and how it wants its faces.
-
-    Attributes
-    ----------
-    backbone : str or callable
-        A registered name, or what builds the module.
-    input_shape : tuple
-        (3, H, W) of its faces, or (d,) of its vectors.
-    preprocessing : Preprocessing or None
-        What turns faces into its input; None for vectors.
-    embedding_dim : int
-        Length of an embedding.
-    module : nn.Module
-        The network, in evaluation mode.
-    """
-
-    backbone: Any
-    input_shape: tuple[int, ...]
-    preprocessing: Preprocessing | None
-    embedding_dim: int
-    module: nn.Module
-
-    def inputs(self, faces: list[np.ndarray]) -> np.ndarray:
-        """Turn faces into one batch of the network's input."""
-        return np.stack(faces) if self.preprocessing is None else self.preprocessing(faces)
-
-    def standardize(self, pixels: Tensor) -> Tensor:
-        """Turn RGB pixels (n, H, W, 3) in 0..255 of the right size into the network's input."""
-        wanted = self.preprocessing
-        batch = pixels.permute(0, 3, 1, 2).float()
-        if wanted.color == "bgr":
-            batch = batch.flip(1)
-        mean, std = (
-            torch.as_tensor(value, dtype=torch.float32, device=batch.device).reshape(1, -1, 1, 1)
-            for value in (wanted.mean, wanted.std)
-        )
-        return (batch - mean) / std
-
-    def state(self) -> State:
-        """Copy the parameters and buffers, as arrays."""
-        return {
-            name: tensor.detach().cpu().numpy().copy()
-            for name, tensor in self.module.state_dict().items()
-        }
 
 
 @dataclass(frozen=True)
@@ -257,7 +208,9 @@ def fitted_attributes(network: Network) -> dict[str, Any]:
 
 
 def load_pretrained(estimator: Any, files: tuple[Path, ...], rows: Rows) -> dict[str, Any]:
-    """Return the fitted attributes of given weights, read once per process while they are unchanged.
+    """Return the fitted attributes of given weights.
+
+    Their files are read once per process while they are unchanged.
 
     Parameters
     ----------
@@ -309,8 +262,14 @@ def engine_for(estimator: Any) -> Engine:
     """Return what runs the network of a fitted estimator, built once per process."""
     device = embedding_device(estimator.device, estimator.runtime)
     settings = (device, resolve_precision(estimator.precision, device), estimator.runtime)
+    try:
+        hash(estimator.backbone_)
+        backbone = estimator.backbone_
+    except TypeError:  # a callable without a hash: its engine is not shared
+        backbone = weakref.ref(estimator)
+    # some networks take any size, so the weights do not tell the shape of the input
     key = (
-        estimator.backbone_,
+        backbone,
         estimator.input_shape_,
         estimator.preprocessing_,
         estimator.weights_digest_,

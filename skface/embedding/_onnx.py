@@ -7,14 +7,14 @@ import numpy as np
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_scalar
 
-from skface._callbacks import fit_as_one_task
-from skface._digests import digest_arrays
-from skface._per_process import STORE
-from skface._validation import check_option
-from skface.base import BaseEmbedder
+from skface._utils.callbacks import fit_as_one_task
+from skface._utils.digests import digest_arrays
+from skface._utils.per_process import STORE
+from skface._utils.runtimes import is_installed
+from skface._utils.validation import check_option
+from skface.embedding._base import BaseEmbedder
 from skface.inference import Preprocessing
 from skface.inference._sessions import OnnxRuntimeSession, OpenVinoSession
-from skface.inference._threads import is_installed
 from skface.weights import REGISTRY, fetch_weights, locate_weights, weights_info
 
 _RUNTIMES = ("onnxruntime", "openvino")
@@ -106,7 +106,7 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
         Parameters
         ----------
         X : faces or pairs
-            Any rows that :func:`skface.images.check_images` accepts; only checked.
+            Any rows that :func:`skface._rows.check_images` accepts; only checked.
         y : Ignored
             For scikit-learn's conventions.
 
@@ -121,7 +121,7 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
             If a parameter or the network's input is not what embedders take.
         ImportError
             If no runtime that can run the file is installed.
-        skface.weights.WeightsError
+        skface.exceptions.WeightsError
             If the weights are not at hand and may not or cannot be downloaded.
         """
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
@@ -152,7 +152,7 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
         names = ("model_digest_", "runtime_", "preprocessing_", "flip", "image_shape")
         return {name: getattr(self, name) for name in names}
 
-    def _fit_sources(self):
+    def _pretrained_files(self):
         """Name the files that `fit` reads, which learns nothing from its rows."""
         if isinstance(self.weights, str) and self.weights in REGISTRY:
             return locate_weights(self.weights)

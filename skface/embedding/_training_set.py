@@ -18,7 +18,6 @@ from skface._utils.validation import encode_labels, format_items
 from skface._utils.vectors import unit_vectors
 from skface.datasets import make_pairs
 
-
 _MOST_VALIDATION_PAIRS = 50_000  # of each kind: enough to tell epochs apart
 
 

@@ -1,5 +1,29 @@
-"""Running a fixed network: how it wants its images, and what runs it fastest on this machine."""
+"""Running a fixed network: its preprocessing, the backends that can run it, and a check of them.
+
+Importing this module does not import torch; that happens when :class:`Engine` is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from skface.inference._preprocessing import Preprocessing
 
-__all__ = ["Preprocessing"]
+if TYPE_CHECKING:
+    from skface.inference._engine import Engine
+    from skface.inference._network import Network
+    from skface.inference._torch import resolve_precision
+
+__all__ = ["Engine", "Network", "Preprocessing", "resolve_precision"]
+
+# Names that need torch, and their modules.
+_MODULES = {"Engine": "_engine", "Network": "_network", "resolve_precision": "_torch"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from skface._utils.runtimes import is_installed
 from skface.inference._batching import AdaptiveBatcher
 from skface.inference._conversion import to_openvino
 from skface.inference._folding import fold_batch_norm
 from skface.inference._network import Network
 from skface.inference._openvino import OpenVinoNetwork
 from skface.inference._probes import compare_vectors, make_probes
-from skface.inference._threads import is_installed
 from skface.inference._torch import TorchNetwork
 
 RUNTIMES = ("auto", "torch", "openvino")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from skface._locks import ProcessLock
+from skface.nn._locks import ProcessLock
 
 # torch keeps one record of what is being traced for the whole process
 ONE_TRACE_AT_A_TIME = ProcessLock()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skface._locks import ProcessLock
+from skface.nn._locks import ProcessLock
 
 _IMPORT_LOCK = ProcessLock()
 # Small enough for the caches, and for idle threads to find work left to take.

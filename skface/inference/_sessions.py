@@ -4,9 +4,9 @@ from functools import cached_property
 
 import numpy as np
 
+from skface._utils.runtimes import thread_share
 from skface.inference._batching import AdaptiveBatcher
 from skface.inference._openvino import OpenVinoNetwork, import_openvino
-from skface.inference._threads import thread_share
 
 
 class Session:

@@ -11,13 +11,13 @@ The false match rate (FMR) and the false non-match rate (FNMR) leave failures ou
 FMR = FAR and FNMR = FRR. To compute FMR and FNMR, drop the pairs with NaN first.
 """
 
+from skface.exceptions import FewImpostorsWarning
 from skface.metrics._calibration import calibration_loss, cllr, min_cllr
 from skface.metrics._costs import detection_cost, min_detection_cost
 from skface.metrics._group_report import group_report
 from skface.metrics._intervals import bootstrap_interval, rate_interval
 from skface.metrics._rates import (
     EqualErrorRate,
-    FewImpostorsWarning,
     equal_error_rate,
     far_frr_curve,
     frr_at_far,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, check_scalar, column_or_1d
 
-from skface._validation import name_some
+from skface._utils.validation import format_items
 
 
 def check_scores(
@@ -47,7 +47,7 @@ def genuine_pairs(y_true: np.ndarray, weight: np.ndarray | None = None) -> np.nd
     if len(labels) != 2:
         raise ValueError(
             "y_true must hold two classes, genuine and impostor pairs, but it holds "
-            f"{len(labels)}: {name_some(map(repr, labels.tolist()))}."
+            f"{len(labels)}: {format_items(map(repr, labels.tolist()))}."
         )
     return y_true == labels[1]
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skface._validation import encode_labels
+from skface._utils.validation import encode_labels
 from skface.metrics._checks import check_scores, check_threshold
 from skface.metrics._estimates import count_pairs, estimate_rates, flatten, fmr_and_fnmr
 from skface.metrics._intervals import check_identities

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
-from skface._validation import encode_labels, name_some
+from skface._utils.validation import encode_labels, format_items
 from skface.metrics._checks import check_confidence, genuine_pairs
 
 
@@ -204,7 +204,7 @@ def check_identities(identities: Any, same: np.ndarray) -> np.ndarray:
     wrong = np.flatnonzero((people[:, 0] == people[:, 1]) != same)
     if len(wrong):
         raise ValueError(
-            f"identities contradicts y_true in row {name_some(wrong)}: a genuine pair must name "
+            f"identities contradicts y_true in row {format_items(wrong)}: a genuine pair must name "
             "one person twice, an impostor pair two people. Correct identities or y_true."
         )
     return people

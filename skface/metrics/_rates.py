@@ -7,16 +7,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skface._validation import check_option
+from skface._utils.validation import check_option
+from skface.exceptions import FewImpostorsWarning
 from skface.metrics._checks import check_far, check_scores
 from skface.metrics._hull import convex_hull
-
-
-class FewImpostorsWarning(UserWarning):
-    """The requested false acceptance rate is below 1 / (number of impostor pairs).
-
-    No false acceptance is allowed then. Calls with `sample_weight` do not warn.
-    """
 
 
 class EqualErrorRate(NamedTuple):

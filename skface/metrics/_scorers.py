@@ -12,7 +12,7 @@ from sklearn.metrics import make_scorer
 from sklearn.utils import column_or_1d
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from skface._utils.unwrap import final_estimator
+from skface._utils.estimators import final_estimator
 from skface.metrics._calibration import cllr, min_cllr
 from skface.metrics._checks import check_cost, check_far, genuine_pairs
 from skface.metrics._costs import min_detection_cost

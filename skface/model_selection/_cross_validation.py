@@ -6,16 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import column_or_1d
 
-from skface._utils.estimators import must_be_fitted, pretrained_files
+from skface._utils.estimators import final_estimator, must_be_fitted, pretrained_files
 from skface._utils.report import Report, table
-from skface._utils.unwrap import final_estimator
-from skface._validation import name_some
+from skface._utils.validation import format_items
 from skface.metrics import rate_interval
 from skface.model_selection._folds import describe_folds, split_rows
 
@@ -145,7 +143,7 @@ def cross_validate_pairs(
     classes = np.unique(labels)
     if len(classes) != 2:
         raise ValueError(
-            f"y holds {len(classes)} classes, {name_some(classes.tolist())}; it must hold two, "
+            f"y holds {len(classes)} classes, {format_items(classes.tolist())}; it must hold two, "
             "genuine and impostor pairs."
         )
     params = params or {}

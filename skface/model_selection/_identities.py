@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from skface._validation import encode_labels
+from skface._utils.validation import encode_labels
 
 
 def encode_identities(identities: Any, name: str = "groups") -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_scalar
 
+from skface._rows import Rows, check_images, iter_batches
 from skface._utils.report import Report
-from skface._validation import name_some
-from skface.images import Rows, check_images, iter_batches
+from skface._utils.validation import format_items
 from skface.model_selection._fingerprints import N_BITS, fingerprint, near_matches
 from skface.model_selection._identities import encode_identities
 
@@ -33,7 +33,7 @@ def audit_leakage(
     Parameters
     ----------
     train, test : faces or pairs, or None
-        Any rows that :func:`skface.images.check_images` accepts; one may hold faces and the other
+        Any rows that :func:`skface._rows.check_images` accepts; one may hold faces and the other
         pairs. Photos are compared if both are given.
     train_identities, test_identities : array-like of shape (n,) or (n, 2), default=None
         The people on the photos. People are compared if both are given. Without photos any list of
@@ -234,7 +234,7 @@ def _describe_people(people: Bunch, n_rows: int) -> str:
     text = f"shared people: {len(people.shared):,} of {people.n_test:,} in test"
     if len(people.shared):
         text += f", in {len(people.test_rows):,} of {n_rows:,} test rows"
-        text += f" ({name_some(people.shared.tolist())})"
+        text += f" ({format_items(people.shared.tolist())})"
     return text
 
 
@@ -246,6 +246,6 @@ def _describe_photos(photos: Bunch, n_rows: int) -> str:
         text += (
             f" ({photos.n_identical:,} identical, {photos.n_near_identical:,} near-identical), "
             f"in {len(photos.test_rows):,} of {n_rows:,} test rows "
-            f"({name_some(photos.test_rows.tolist())})"
+            f"({format_items(photos.test_rows.tolist())})"
         )
     return text

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import PredefinedSplit
 
 from skface._utils.report import Report
-from skface._validation import check_option
+from skface._utils.validation import check_option
 from skface.datasets import load_lfw_pairs
 from skface.model_selection._cross_validation import cross_validate_pairs
 

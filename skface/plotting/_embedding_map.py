@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skface.images import ImageSequence, check_images
+from skface._rows import ImageSequence, check_images
 from skface.plotting._photos import thumbnail
 from skface.plotting._style import axes_and_figure, count, import_pyplot, shorten
 
@@ -188,7 +188,7 @@ class EmbeddingMapDisplay:
             :class:`sklearn.manifold.TSNE`. A clone is fitted. None means the first two principal
             components.
         images : faces, default=None
-            The photos, in any form that :func:`skface.images.check_images` accepts. Needed for
+            The photos, in any form that :func:`skface._rows.check_images` accepts. Needed for
             thumbnails only. Only photos that are shown are decoded.
         n_thumbnails : int, default=0
             Number of photos to show; fewer if they would overlap.

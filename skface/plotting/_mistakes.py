@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_scalar
 
-from skface.images import check_images
+from skface._rows import check_images
 from skface.plotting._photos import thumbnail
 from skface.plotting._scores import pair_scores, scores_and_threshold
 from skface.plotting._style import (
@@ -109,7 +109,7 @@ class MistakesDisplay:
             A fitted pipeline over pairs of photos that ends with :class:`skface.PairVerifier`, or
             any binary classifier with `decision_function` or `predict_proba`.
         X : pairs of photos
-            What the estimator takes, in a form that :func:`skface.images.check_images` accepts.
+            What the estimator takes, in a form that :func:`skface._rows.check_images` accepts.
         y : array-like of shape (n_pairs,)
             Two labels; the larger one marks genuine pairs (same person).
         identities : array-like of shape (n_pairs, 2), default=None
@@ -168,7 +168,7 @@ class MistakesDisplay:
         y_score : array-like of shape (n_pairs,)
             Similarities; larger = more alike. NaN marks a failed comparison.
         X : pairs of photos
-            Any form that :func:`skface.images.check_images` accepts. Only photos that are shown are
+            Any form that :func:`skface._rows.check_images` accepts. Only photos that are shown are
             decoded.
         threshold : float
             Pairs with ``score >= threshold`` are accepted.

@@ -5,7 +5,8 @@ import os
 import numpy as np
 import PIL.Image
 
-from skface.images import ImageError, ImageSequence, is_missing, to_bytes
+from skface._rows import ImageSequence, is_missing, to_bytes
+from skface.exceptions import ImageError
 
 
 def thumbnail(images: ImageSequence, i: int, side: int) -> np.ndarray | str:

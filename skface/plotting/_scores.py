@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.utils.validation import check_is_fitted
 
-from skface._utils.unwrap import final_estimator
+from skface._utils.estimators import final_estimator
 from skface.metrics._checks import check_scores
 
 

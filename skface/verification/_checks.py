@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from skface._validation import check_option, name_some
+from skface._utils.validation import check_option, format_items
 from skface.metrics._checks import check_cost
 from skface.verification._calibration import CALIBRATIONS
 from skface.verification._similarity import METRICS
@@ -84,7 +84,7 @@ def encode_pair_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]
         raise ValueError(
             "Only binary classification is supported. The type of the target is "
             f"{type_of_target(y)}: y must have two labels, one for genuine and one for impostor "
-            f"pairs, but it holds {len(classes)} classes, {name_some(classes.tolist())}."
+            f"pairs, but it holds {len(classes)} classes, {format_items(classes.tolist())}."
         )
     if len(classes) < 2:
         (label,) = classes.tolist()

@@ -12,7 +12,7 @@ from sklearn.utils import Bunch, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skface._callbacks import fit_as_one_task
+from skface._utils.callbacks import fit_as_one_task
 from skface.verification._calibration import calibrate, fit_calibrator
 from skface.verification._checks import (
     check_both_classes,

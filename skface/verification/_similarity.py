@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skface._validation import name_some
+from skface._utils.validation import format_items
 
 METRICS = ("cosine", "euclidean", "sqeuclidean")
 
@@ -91,8 +91,8 @@ def _cosine(pairs: NDArray[np.float64], rows: NDArray[np.intp]) -> NDArray[np.fl
         empty = rows[extreme][(longest == 0).any(axis=1)]
         if len(empty):
             raise ValueError(
-                f"X holds an all-zero embedding in row {name_some(empty)}: it has no direction, so "
-                "no cosine. If it stands for a failure, set it to NaN."
+                f"X holds an all-zero embedding in row {format_items(empty)}: it has no direction, "
+                "so no cosine. If it stands for a failure, set it to NaN."
             )
         dot[extreme], squares[extreme] = _products(pairs[extreme] / longest[:, :, np.newaxis])
     # sqrt(aa * bb), not sqrt(aa) * sqrt(bb): exactly 1 for equal vectors.

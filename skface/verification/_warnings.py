@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skface._callbacks import FRAMES
-from skface.metrics import FewImpostorsWarning
+from skface._utils.callbacks import FRAMES
+from skface.exceptions import FewImpostorsWarning
 
 _MOST_SCORES = 32  # per pair; more look like embeddings of faces
 _CALLER_OF_FIT = 3 + FRAMES  # as a stack level

@@ -6,7 +6,6 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from skface._utils.validation import format_items
@@ -84,8 +83,8 @@ def _load_torch(path: Path) -> dict[str, Any]:
     ]
     if odd:
         raise ValueError(
-            f"{path} is not a plain state dict of tensors by name: see {format_items(map(repr, odd))}. "
-            "Save the state dict alone."
+            f"{path} is not a plain state dict of tensors by name: see "
+            f"{format_items(map(repr, odd))}. Save the state dict alone."
         )
     return state
 

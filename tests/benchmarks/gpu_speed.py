@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from inference_speed import count_flops, make_network
 
-from skface._network import choose_device
+from skface.embedding._network import choose_device
 from skface.inference._engine import Engine
 from skface.nn.objectives import Triplet
 from skface.nn.options import Options

@@ -27,11 +27,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from skface import FaceNetEmbedder, make_faces
-from skface._digests import digest_arrays
-from skface._network import Network, build_network
+from skface._utils.digests import digest_arrays
+from skface._utils.runtimes import is_installed, thread_share
+from skface.embedding._network import Network, build_network
 from skface.inference._engine import Engine
 from skface.inference._probes import compare_vectors
-from skface.inference._threads import is_installed, thread_share
 from skface.inference._torch import TorchNetwork
 from skface.nn.backbones import BACKBONES
 

@@ -30,16 +30,11 @@ from skface import (
     load_lfw_pairs,
     make_pairs,
 )
-from skface.align import GEOMETRIES, FaceNotFoundError, _choose, _warp, fit_similarity
-from skface.images import decode
-from skface.inference._threads import is_installed
-from skface.metrics import (
-    FewImpostorsWarning,
-    bootstrap_interval,
-    equal_error_rate,
-    rate_interval,
-    tar_at_far,
-)
+from skface._rows import decode
+from skface._utils.runtimes import is_installed
+from skface.alignment import GEOMETRIES, _choose, _warp, fit_similarity
+from skface.exceptions import FaceNotFoundError, FewImpostorsWarning
+from skface.metrics import bootstrap_interval, equal_error_rate, rate_interval, tar_at_far
 from skface.weights import weights_info
 
 MINI, TEACHER, DETECTOR = "skface-mini", "face-reidentification-retail-0095", "skface-detector"

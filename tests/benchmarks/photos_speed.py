@@ -22,7 +22,7 @@ import PIL.Image
 from sklearn.pipeline import make_pipeline
 
 from skface import FaceAligner, FaceNetEmbedder, PairVerifier, PerFace, make_pairs
-from skface.inference._threads import is_installed
+from skface._utils.runtimes import is_installed
 from skface.weights import fetch_weights
 
 WEIGHTS = "face-reidentification-retail-0095"
@@ -105,9 +105,9 @@ def measure_photos(folder: str, n_photos: int) -> tuple[dict[str, float], dict[s
 
 def steps_of_alignment(paths: list[str], aligner: FaceAligner) -> dict[str, float]:
     """Return seconds of one core per photo of decoding, detecting and warping."""
-    from skface._yunet import YuNet, _OpenCv
-    from skface.align import _choose, _warp
-    from skface.images import decode
+    from skface._rows import decode
+    from skface.alignment import _choose, _warp
+    from skface.alignment._yunet import YuNet, _OpenCv
 
     photos = [decode(path) for path in paths]
     yunet, opencv = YuNet(aligner.detector_), YuNet(aligner.detector_)
@@ -188,7 +188,7 @@ def pair_by_pair(geometry: str, params: dict) -> Callable[[str, str], bool]:
     import cv2
     import torch
 
-    from skface.align import fit_similarity
+    from skface.alignment import fit_similarity
 
     face = np.zeros((1, 160, 160, 3), dtype=np.uint8)
     embedder = FaceNetEmbedder(**params).fit(face)

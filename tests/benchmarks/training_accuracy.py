@@ -29,8 +29,8 @@ from skface import (
     load_lfw_pairs,
     make_pairs,
 )
-from skface.align import GEOMETRIES
-from skface.images import decode
+from skface._rows import decode
+from skface.alignment import GEOMETRIES
 from skface.metrics import equal_error_rate, tar_at_far
 from skface.nn.augment import Augmentation
 

@@ -8,7 +8,7 @@ from skface import (
     blend_people,
     make_faces,
 )
-from skface.images import ImageError
+from skface.exceptions import ImageError
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from skface._network import build_network
+from skface.embedding._network import build_network
 from skface.inference._probes import compare_vectors
 from skface.nn.backbones import BACKBONES
 

@@ -21,9 +21,9 @@ from skface import (
     make_faces,
     make_pairs,
 )
-from skface._network import build_network
+from skface._utils.runtimes import thread_share
+from skface.embedding._network import build_network
 from skface.inference._engine import Engine
-from skface.inference._threads import thread_share
 from skface.weights import load_state
 
 CPU = torch.device("cpu")

@@ -11,14 +11,8 @@ from scipy.stats import norm
 from sklearn.metrics import det_curve, roc_curve
 
 from skface import PairVerifier
-from skface.metrics import (
-    FewImpostorsWarning,
-    equal_error_rate,
-    far_frr_curve,
-    frr_at_far,
-    tar_at_far,
-    threshold_at_far,
-)
+from skface.exceptions import FewImpostorsWarning
+from skface.metrics import equal_error_rate, far_frr_curve, frr_at_far, tar_at_far, threshold_at_far
 
 METHODS = ["closest", "convex_hull"]
 # Coarse values, so that ties are frequent and transforms of them exact.

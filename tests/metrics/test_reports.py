@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from oracles import make_scores, rates_by_loop
 
+from skface.exceptions import FewImpostorsWarning
 from skface.metrics import (
-    FewImpostorsWarning,
     bootstrap_interval,
     d_prime,
     equal_error_rate,

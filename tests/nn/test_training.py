@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from skface.exceptions import TrainingCollapseWarning
 from skface.nn.embedding import embed
-from skface.nn.exceptions import TrainingCollapseWarning
 from skface.nn.losses import MarginSoftmax
 from skface.nn.objectives import Contrastive, DifferenceHead, LabelLoss, PairClassifier, Triplet
 from skface.nn.optimization import learning_rate_factor

@@ -3,6 +3,7 @@
 import numpy as np
 import PIL.Image
 import pytest
+import skface.images
 from drawing import assert_readable, words
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -10,7 +11,6 @@ from sklearn.manifold import TSNE
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-import skface.images
 from skface.plotting import (
     EmbeddingMapDisplay,
 )

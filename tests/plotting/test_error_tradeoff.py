@@ -5,13 +5,8 @@ import pytest
 from drawing import assert_readable, matplotlib, rates_by_loop, scores, words
 from sklearn.metrics import DetCurveDisplay
 
-from skface.metrics import (
-    FewImpostorsWarning,
-    bootstrap_interval,
-    equal_error_rate,
-    rate_interval,
-    threshold_at_far,
-)
+from skface.exceptions import FewImpostorsWarning
+from skface.metrics import bootstrap_interval, equal_error_rate, rate_interval, threshold_at_far
 from skface.plotting import (
     ErrorTradeoffDisplay,
     TippettDisplay,

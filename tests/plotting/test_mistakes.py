@@ -3,11 +3,11 @@
 import numpy as np
 import PIL.Image
 import pytest
+import skface.images
 from drawing import assert_readable, words
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-import skface.images
 from skface import PairVerifier, make_faces, make_pairs
 from skface.plotting import (
     MistakesDisplay,

@@ -8,7 +8,8 @@ from labelled_pairs import scored
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from skface import PairVerifier
-from skface.metrics import FewImpostorsWarning, equal_error_rate, rate_interval, threshold_at_far
+from skface.exceptions import FewImpostorsWarning
+from skface.metrics import equal_error_rate, rate_interval, threshold_at_far
 
 SCORES = {
     "accuracy": accuracy_score,

@@ -37,6 +37,7 @@ __all__ = [
     "get_backbone",
     "iresnet18",
     "iresnet50",
+    "is_flat",
     "load_retail0095_ir",
 ]
 
@@ -175,3 +176,24 @@ def get_backbone(name: str) -> BackboneSpec:
     except (KeyError, TypeError):
         known = ", ".join(map(repr, BACKBONES))
         raise ValueError(f"backbone={name!r} is not one of {known}.") from None
+
+
+def is_flat(backbone: Any) -> bool:
+    """Tell whether a backbone takes feature vectors instead of images.
+
+    Parameters
+    ----------
+    backbone : object
+        A name, which need not be registered, or a callable.
+
+    Returns
+    -------
+    bool
+        False unless it is the name of a flat backbone.
+
+    Examples
+    --------
+    >>> is_flat("mlp"), is_flat("small-resnet"), is_flat(None)
+    (True, False, False)
+    """
+    return isinstance(backbone, str) and backbone in BACKBONES and BACKBONES[backbone].flat

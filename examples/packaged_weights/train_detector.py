@@ -30,7 +30,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training import make_optimizers, ramp, set_rate
 
 from skface import load_face_folder
-from skface.images import decode
+from skface._rows import decode
 from skface.nn.augment import Augmentation
 from skface.weights import fetch_weights
 

@@ -31,8 +31,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training import make_optimizers, ramp, set_rate
 
 from skface import FaceAligner, FaceNetEmbedder, load_face_folder, make_pairs
-from skface.align import GEOMETRIES, fit_similarity
-from skface.images import decode, to_bytes
+from skface._rows import decode, to_bytes
+from skface.alignment import GEOMETRIES, fit_similarity
 from skface.metrics import equal_error_rate
 from skface.nn.augment import Augmentation
 from skface.nn.backbones import get_backbone
