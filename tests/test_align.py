@@ -18,9 +18,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skface import FaceAligner, _yunet
+from skface._per_process import STORE
 from skface._yunet import YuNet
 from skface.align import GEOMETRIES, FaceNotFoundError, fit_similarity, resolve_geometry
-from skface._per_process import STORE
 from skface.images import ImageError
 from skface.weights import REGISTRY, WeightsError, fetch_weights, locate_weights, weights_info
 
@@ -484,7 +484,7 @@ def test_opencv_runs_where_onnxruntime_is_missing(portraits, detector, monkeypat
         importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
     )
     STORE.clear()  # and the network with it that onnxruntime runs
-    monkeypatch.setattr(_yunet, "_OnnxRuntime", None)
+    monkeypatch.setattr("onnxruntime.InferenceSession", None)
     found = FaceAligner(detector=detector).fit(portraits).detect(portraits)
     STORE.clear()
     for points, same in zip(found.landmarks, expected.landmarks, strict=True):
