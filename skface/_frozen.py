@@ -52,7 +52,11 @@ def must_be_fitted(transformer: BaseEstimator) -> bool:
 
     The stateless transformers of scikit-learn transform without.
     """
-    return any(hasattr(step, "_fit_sources") for step in steps(transformer))
+    # a frozen step has the methods of what it holds
+    return any(
+        hasattr(step, "_fit_sources") and not isinstance(step, FrozenEstimator)
+        for step in steps(transformer)
+    )
 
 
 def fits_to_any_rows(transformer: BaseEstimator) -> bool:
