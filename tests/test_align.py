@@ -484,7 +484,7 @@ def test_opencv_runs_where_onnxruntime_is_missing(portraits, detector, monkeypat
         importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
     )
     STORE.clear()  # and the network with it that onnxruntime runs
-    monkeypatch.setattr(_yunet, "_OnnxRuntime", None)
+    monkeypatch.setattr("onnxruntime.InferenceSession", None)
     found = FaceAligner(detector=detector).fit(portraits).detect(portraits)
     STORE.clear()
     for points, same in zip(found.landmarks, expected.landmarks, strict=True):

@@ -54,7 +54,11 @@ def must_be_fitted(transformer: BaseEstimator) -> bool:
 
     The stateless transformers of scikit-learn transform without being fitted.
     """
-    return any(hasattr(step, "_pretrained_files") for step in steps(transformer))
+    # a frozen step has the methods of the estimator that it holds
+    return any(
+        hasattr(step, "_pretrained_files") and not isinstance(step, FrozenEstimator)
+        for step in steps(transformer)
+    )
 
 
 def fits_to_any_rows(transformer: BaseEstimator) -> bool:

@@ -102,6 +102,7 @@ def _digest(value: Any, name: str) -> bytes:
     if isinstance(value, set | frozenset):
         return _join(kind, *sorted(_each(value, name)))
     if isinstance(value, np.ndarray | np.generic):
+        kind = "array" if isinstance(value, np.ndarray) else kind  # mapped to a file or not
         if value.dtype.hasobject or value.dtype.kind == "T":  # whose bytes are places in memory
             return _join(kind, repr(value.shape).encode(), _digest(value.tolist(), name))
         return _join(kind, f"{value.dtype} {value.shape}".encode(), value.tobytes())
@@ -114,7 +115,8 @@ def _digest(value: Any, name: str) -> bytes:
 
 def _join(kind: str, *parts: bytes) -> bytes:
     """Digest parts with their kind and lengths, so that no two lists of parts read alike."""
-    digest = hashlib.blake2b(f"{kind} {[len(part) for part in parts]}".encode(), digest_size=16)
+    lengths = [len(part) for part in parts]
+    digest = hashlib.blake2b(f"{kind} {lengths}".encode(), digest_size=_DIGEST_BYTES)
     for part in parts:
         digest.update(part)
     return digest.digest()

@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skface import (
+    FaceAligner,
     IdentityKFold,
     PairVerifier,
     ScoreDistributionDisplay,
@@ -193,6 +194,25 @@ def test_frozen_steps_run_once_over_all_pairs(counting):
     assert counting.fitted == [len(X)]
     assert counting.transformed == [len(X)]
     assert report.folds == judge().folds
+
+
+@pytest.mark.parametrize("wrap", [lambda step: step, make_pipeline, PerFace])
+def test_steps_that_only_read_files_run_once_over_all_pairs(wrap):
+    faces = make_faces(n_identities=20, n_images_per_identity=4, image_size=32, random_state=0)
+    pairs = make_pairs(faces.target, random_state=0)
+    photos, same = faces.data[pairs.indices], pairs.target
+    seen = []
+
+    def detect(photo):
+        seen.append(1)
+        return [[0, 0, 32, 32, 10, 12, 20, 12, 16, 16, 12, 22, 20, 22, 0.9]]
+
+    aligner = FaceAligner(detector=detect, n_jobs=1)
+    pipe = make_pipeline(wrap(aligner), PerFace(PCA(8, random_state=0)), PairVerifier())
+    report = cross_validate_pairs(pipe, photos, same, cv=3)
+    assert len(seen) in (80, 81)  # PerFace looks at what comes out
+    crops = aligner.fit(photos).transform(photos)
+    assert report.folds == cross_validate_pairs(pipe[1:], crops, same, cv=3).folds
 
 
 def test_other_steps_are_fitted_to_training_pairs_and_see_test_pairs_once(counting):
