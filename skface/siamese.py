@@ -32,7 +32,8 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
         A registered network ("inception_resnet_v1", "mobilefacenet", "retail-0095", "small-resnet",
         "iresnet18", "iresnet50", "iresnet-mini", or "mlp" for rows that are feature vectors), or a
         callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d),
-        fed ``(pixels - 127.5) / 127.5``; to be saved, it has to be a named function of a module.
+        fed ``(pixels - 127.5) / 127.5``. It has to build the same network at every call, except for
+        the weights; to be saved, it has to be a named function of a module.
         None means what the weights need, and "small-resnet" without weights.
     weights : str, path or None, default="skface-mini"
         A registered name (see :func:`skface.weights.list_weights`), of which "skface-mini" needs no
@@ -87,13 +88,13 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training and of embedding; the vectors are float32 always. "auto" means
         bfloat16 where the processor multiplies it natively (for training, on a GPU only), else
-        float32. If the embeddings of the first eight faces in bfloat16 have an average cosine below
-        0.9995 to those in float32, float32 is used, with a warning.
+        float32. bfloat16 is rejected, with a warning, if the mean cosine to float32 is below 0.9995
+        on eight drawn faces.
     runtime : {"auto", "torch", "openvino"}, default="auto"
-        What runs the network on a CPU to embed faces. OpenVINO is faster (``pip install
-        'skface[fast]'``), but has to convert the network, for seconds: "auto" does so, if it is
-        installed, once a process has embedded, or been given, a thousand faces, and "openvino"
-        after eight. Vectors differ by rounding only; if they do not, torch is used with a warning.
+        What runs the network on a CPU to embed faces. "auto" means "openvino" if OpenVINO is
+        installed (``pip install 'skface[fast]'``), else "torch". OpenVINO is faster per face, but
+        converts the network at the first call of a process, which takes 0.3 to 5 seconds. If
+        its vectors are not those of torch to within rounding, torch is used, with a warning.
     batch_size : int, default=64
         Faces embedded at a time. It bounds memory, and changes results by
         rounding only.
@@ -115,6 +116,8 @@ class SiameseVerifier(NetworkMixin, ClassifierMixin, BaseEstimator):
         Log-odds b of two equal vectors.
     weights_ : dict of str to ndarray
         The network's parameters and buffers.
+    weights_digest_ : str
+        Digest of `weights_`, in hexadecimal digits: equal for equal weights.
     backbone_ : str or callable
         The network in use.
     input_shape_ : tuple
