@@ -90,7 +90,7 @@ precision : {"auto", "float32", "bfloat16"}, default="auto"
 runtime : {"auto", "torch", "openvino"}, default="auto"
     What runs the network on a CPU to embed faces. "auto" means OpenVINO if it is installed
     (``pip install 'skface[fast]'``), else torch. OpenVINO is faster, but converts the network
-    first, which takes about a second in each process. When the network is loaded, its embeddings
+    at the first call of a process, which takes 0.3 to 5 seconds. When the network is loaded, its embeddings
     of eight test images are compared with those of plain torch in float32: a backend is rejected,
     with a warning, if the mean cosine is below 0.9995 (0.99999 in float32).""",
     "batch_size": """\

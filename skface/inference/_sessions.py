@@ -10,9 +10,16 @@ from skface.inference._openvino import OpenVinoNetwork, import_openvino
 
 
 class Session:
-    """One network: batches of (n, 3, H, W) in, (n, d) out.
+    """A network from a file: batches of (n, 3, H, W) in, (n, d) out.
 
     A subclass runs an array of as many faces as the file takes in `_run`.
+
+    Attributes
+    ----------
+    input_shape : tuple of int or None
+        As in the file; None for an axis of any length.
+    channels_last : bool
+        Whether the file takes (n, H, W, 3).
     """
 
     input_shape: tuple
@@ -28,6 +35,7 @@ class Session:
         self.channels_last = self.input_shape[1] != 3
 
     def run(self, batch):
+        """Return one vector per image of a float32 batch (n, 3, H, W)."""
         if self.channels_last:
             batch = batch.transpose(0, 2, 3, 1)
         # files exported for a number of faces take that many at a time
@@ -45,6 +53,8 @@ class Session:
 
 
 class OnnxRuntimeSession(Session):
+    """An ONNX file that onnxruntime runs."""
+
     def __init__(self, model, _):
         import onnxruntime
 
@@ -62,6 +72,8 @@ class OnnxRuntimeSession(Session):
 
 
 class OpenVinoSession(Session):
+    """An ONNX file, or an OpenVINO .xml with its .bin, that OpenVINO runs."""
+
     def __init__(self, model, data):
         core = import_openvino().Core()
         network = core.read_model(model.tobytes(), b"" if data is None else data.tobytes())

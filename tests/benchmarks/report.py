@@ -90,7 +90,7 @@ def machine() -> str:
 
 
 def embedding(speeds: list[Speed]) -> Iterator[str]:
-    """Measure every backbone and way to run it; `speeds` takes the figures."""
+    """Measure every backbone and backend; `speeds` takes the figures."""
     peaks = inference_speed.measure_peaks()
     yield f"{inference_speed.describe(peaks)}\n{inference_speed.HEAD}\n"
     for backbone in inference_speed.image_backbones():
@@ -121,18 +121,18 @@ def imports(repeats: int = 5) -> Iterator[str]:
 
 
 def draw(speeds: list[Speed], path: Path) -> None:
-    """Draw images per second, and shares of the peak, of every backbone and way."""
+    """Draw images per second, and shares of the peak, of every backbone and backend."""
     import matplotlib.pyplot as plt
 
     speeds = [speed for speed in speeds if speed.images_per_second > 0]  # not NaN
     backbones = list(dict.fromkeys(speed.backbone for speed in speeds))
-    ways = list(dict.fromkeys(speed.way for speed in speeds))
+    backends = list(dict.fromkeys(speed.backend for speed in speeds))
     fig, axes = plt.subplots(1, 2, figsize=(11, 1 + 0.9 * len(backbones)), sharey=True)
-    height = 0.8 / len(ways)
-    for k, way in enumerate(ways):
-        own = [speed for speed in speeds if speed.way == way]
+    height = 0.8 / len(backends)
+    for k, backend in enumerate(backends):
+        own = [speed for speed in speeds if speed.backend == backend]
         places = [backbones.index(speed.backbone) + (k + 0.5) * height - 0.4 for speed in own]
-        axes[0].barh(places, [speed.ratio_to_eager for speed in own], height, label=way)
+        axes[0].barh(places, [speed.ratio_to_eager for speed in own], height, label=backend)
         axes[1].barh(places, [100 * speed.share_of_peak for speed in own], height)
     axes[0].set(
         yticks=range(len(backbones)), yticklabels=backbones, xlabel="images/s, relative to eager"
