@@ -34,7 +34,7 @@ labelled = ours & (faces.target < 74)
 
 from skface import FaceNetEmbedder
 
-teacher = FaceNetEmbedder("small-resnet", None, max_epochs=18, random_state=0)
+teacher = FaceNetEmbedder("small_resnet", None, max_epochs=18, random_state=0)
 teacher.fit(faces.data[theirs], faces.target[theirs])
 
 # %%

@@ -78,7 +78,7 @@ from sklearn.pipeline import make_pipeline
 
 from skface import FaceNetEmbedder, PairVerifier
 
-embedder = FaceNetEmbedder(backbone="small-resnet", weights=None, max_epochs=36, random_state=0)
+embedder = FaceNetEmbedder(backbone="small_resnet", weights=None, max_epochs=36, random_state=0)
 embedder.fit(faces.images[train], faces.target[train])
 
 pipe = make_pipeline(FrozenEstimator(embedder), PairVerifier())

@@ -61,7 +61,7 @@ def split(everyone, n_out, seed):
 from skface import FaceNetEmbedder, SiameseEmbedder, SiameseVerifier
 
 COMMON = {
-    "backbone": "small-resnet",
+    "backbone": "small_resnet",
     "weights": None,
     "image_shape": options.image_shape,
     "max_epochs": options.epochs,

@@ -625,7 +625,7 @@ def test_given_weights_and_detectors_are_read_once_while_they_are_unchanged(tmp_
     source = FaceNetEmbedder().fit(photos)
     path = tmp_path / "own.pt"
     torch.save({name: torch.tensor(w) for name, w in source.weights_.items()}, path)
-    embedder = FaceNetEmbedder("iresnet-mini", path).fit(photos)
+    embedder = FaceNetEmbedder("iresnet_mini", path).fit(photos)
     name = next(iter(embedder.weights_))
     again = clone(embedder).fit(photos)
     assert again.weights_[name] is embedder.weights_[name]

@@ -171,7 +171,7 @@ def test_teacher_sees_the_varied_faces_at_their_own_size(faces):
     assert {face.tobytes() for face in asked} == plain
 
     SEEN.clear()
-    embedder = student(backbone="iresnet-mini", teacher=teacher(), max_epochs=1)
+    embedder = student(backbone="iresnet_mini", teacher=teacher(), max_epochs=1)
     embedder.set_params(augment=Augmentation(blend=1)).fit(faces.data[:8])
     assert embedder.input_shape_ == (3, 112, 112)
     assert embedder.embedding_dim_ == 10
@@ -307,7 +307,7 @@ def test_given_weights_learn_if_there_is_something_to_imitate(faces, tmp_path):
         ({"teacher": teacher(), "trainable": "none"}, ValueError, "trainable='none'"),
         ({"augment": Augmentation(blend=0.5)}, ValueError, "blend=0.5, but nobody knows"),
         (
-            {"teacher": teacher(), "embedding_dim": 9, "backbone": "small-resnet"},
+            {"teacher": teacher(), "embedding_dim": 9, "backbone": "small_resnet"},
             ValueError,
             "returns 9 values, .* have 10",
         ),

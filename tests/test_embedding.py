@@ -221,8 +221,8 @@ def test_flattened_rows_need_their_shape(trained, faces):
         ({"weights": "yunet"}, "no network of FaceNetEmbedder"),
         ({"weights": "sface"}, "OnnxEmbedder"),
         (
-            {"weights": "skface-mini", "backbone": "small-resnet"},
-            "iresnet-mini.*weights=None",
+            {"weights": "skface-mini", "backbone": "small_resnet"},
+            "iresnet_mini.*weights=None",
         ),
         ({"weights": __file__}, "backbone must name"),
         ({"image_shape": (0, 4)}, "image_shape"),
@@ -278,9 +278,9 @@ def test_weights_of_another_network_are_refused(tmp_path, faces):
     path = tmp_path / "other.pt"
     torch.save({"layer.weight": torch.zeros(2, 3)}, path)
     with pytest.raises(ValueError, match=re.compile("other.pt.*missing.*unexpected", re.DOTALL)):
-        FaceNetEmbedder("small-resnet", weights=path).fit(faces.data)
+        FaceNetEmbedder("small_resnet", weights=path).fit(faces.data)
     with pytest.raises(FileNotFoundError, match="nowhere.pt"):
-        FaceNetEmbedder("small-resnet", weights="nowhere.pt").fit(faces.data)
+        FaceNetEmbedder("small_resnet", weights="nowhere.pt").fit(faces.data)
 
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
@@ -293,9 +293,9 @@ def test_own_weights_are_loaded_and_can_be_trained_on(tmp_path, faces, trained, 
         from safetensors.torch import save_file
 
         save_file(tensors, path)
-    frozen = FaceNetEmbedder("small-resnet", weights=path).fit(faces.data)
+    frozen = FaceNetEmbedder("small_resnet", weights=path).fit(faces.data)
     np.testing.assert_array_equal(frozen.transform(faces.data), trained.transform(faces.data))
-    tuned = FaceNetEmbedder("small-resnet", path, trainable="all", max_epochs=1, random_state=0)
+    tuned = FaceNetEmbedder("small_resnet", path, trainable="all", max_epochs=1, random_state=0)
     tuned.fit(faces.data, faces.target)
     assert not np.array_equal(tuned.transform(faces.data), trained.transform(faces.data))
 
@@ -333,7 +333,7 @@ def test_frozen_weights_need_no_labels_and_never_train(retail, faces):
 
 def test_packaged_weights_work_without_network_or_labels(faces, no_yunet):
     embedder = FaceNetEmbedder().fit(faces.data)
-    assert (embedder.backbone_, embedder.input_shape_) == ("iresnet-mini", (3, 112, 112))
+    assert (embedder.backbone_, embedder.input_shape_) == ("iresnet_mini", (3, 112, 112))
     assert embedder.weights_["embedding.weight"].dtype == np.float32  # halves in the file only
     assert embedder.transform(faces.data).shape == (24, 256)
 

@@ -222,7 +222,7 @@ def test_trainable_decides_which_stages_change(trainable, n_changed, faces, tmp_
     path = tmp_path / "own.pt"
     torch.save({name: torch.from_numpy(v) for name, v in donor.weights_.items()}, path)
     embedder = FaceNetEmbedder(
-        "small-resnet", path, trainable=trainable, max_epochs=1, random_state=0
+        "small_resnet", path, trainable=trainable, max_epochs=1, random_state=0
     )
     embedder.fit(faces.data, faces.target)
 
@@ -735,7 +735,7 @@ def test_registered_backbones_are_trained_channels_last_on_a_cpu(faces, monkeypa
         return conv2d(layer, images)
 
     monkeypatch.setattr(nn.Conv2d, "forward", watch)
-    FaceNetEmbedder("small-resnet", None, max_epochs=1, random_state=0, device="cpu").fit(
+    FaceNetEmbedder("small_resnet", None, max_epochs=1, random_state=0, device="cpu").fit(
         faces.data, faces.target
     )
     assert layouts

@@ -13,11 +13,11 @@ from skface.nn.rng import private_global_rng
 
 
 def test_given_weights_are_not_kept_waiting_by_a_training():
-    state = build_network("small-resnet", (3, 32, 32), None).state()
+    state = build_network("small_resnet", (3, 32, 32), None).state()
     state.pop(next(name for name in state if name.endswith("num_batches_tracked")))
     with ThreadPoolExecutor(1) as pool, private_global_rng(0):  # as training does, for an epoch
         before = torch.get_rng_state()
-        building = pool.submit(build_network, "small-resnet", (3, 32, 32), None, state=state)
+        building = pool.submit(build_network, "small_resnet", (3, 32, 32), None, state=state)
         built = building.result(timeout=60)
         assert torch.equal(torch.get_rng_state(), before)
     for name, values in built.state().items():
@@ -60,10 +60,10 @@ def tensors_of(module):
 def test_networks_are_built_on_the_cpu_whatever_the_default():
     torch.set_default_device("meta")
     try:
-        network = build_network("small-resnet", (3, 32, 32), None)
-        again = build_network("small-resnet", (3, 32, 32), None, state=network.state())
+        network = build_network("small_resnet", (3, 32, 32), None)
+        again = build_network("small_resnet", (3, 32, 32), None, state=network.state())
         old = {k: v for k, v in network.state().items() if not k.endswith("num_batches_tracked")}
-        uncounted = build_network("small-resnet", (3, 32, 32), None, state=old)
+        uncounted = build_network("small_resnet", (3, 32, 32), None, state=old)
     finally:
         torch.set_default_device(None)
     for built in (network, again, uncounted):

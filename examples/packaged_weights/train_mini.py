@@ -39,7 +39,7 @@ from skface.nn.backbones import get_backbone
 from skface.nn.objectives import DistillationLoss
 from skface.weights import load_state
 
-BACKBONE = "iresnet-mini"
+BACKBONE = "iresnet_mini"
 CROP = "open-model-zoo-128"
 BATCH = 128
 LOOK_EVERY = 5 * 60  # seconds of training

@@ -65,7 +65,7 @@ def choose_backbone(backbone: Any, weights: Any) -> BackboneChoice:
     if backbone is not None and not callable(backbone):
         check_option(backbone, "backbone", tuple(BACKBONES))
     if weights is None:
-        backbone = "small-resnet" if backbone is None else backbone
+        backbone = "small_resnet" if backbone is None else backbone
         return BackboneChoice(backbone, None, _backbone_preprocessing(backbone))
     if isinstance(weights, str) and weights in REGISTRY:
         entry = weights_info(weights)
@@ -88,7 +88,7 @@ def choose_backbone(backbone: Any, weights: Any) -> BackboneChoice:
             f"({', '.join(REGISTRY)})."
         )
     if backbone is None and path.suffix == ".xml":
-        backbone = "retail-0095"
+        backbone = "retail_0095"
     if backbone is None:
         raise ValueError(
             f"weights={str(weights)!r} is a file, so backbone must name its network: "

@@ -17,12 +17,12 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 DOCS = {
     "backbone": """\
 backbone : str or callable, default=None
-    A registered network ("inception_resnet_v1", "mobilefacenet", "retail-0095", "small-resnet",
-    "iresnet18", "iresnet50", "iresnet-mini", or "mlp" for rows that are feature vectors), or a
+    A registered network ("inception_resnet_v1", "mobilefacenet", "retail_0095", "small_resnet",
+    "iresnet18", "iresnet50", "iresnet_mini", or "mlp" for rows that are feature vectors), or a
     callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d).
     The network of a callable receives ``(pixels - 127.5) / 127.5``. To be pickled, the callable
     has to be a named function of a module. None means the network that `weights` belong to, and
-    "small-resnet" without weights.""",
+    "small_resnet" without weights.""",
     "weights": """\
 weights : str, path or None, default="skface-mini"
     A registered name (see :func:`skface.weights.list_weights`), of which "skface-mini" needs no
@@ -89,10 +89,11 @@ precision : {"auto", "float32", "bfloat16"}, default="auto"
     "runtime": """\
 runtime : {"auto", "torch", "openvino"}, default="auto"
     What runs the network on a CPU to embed faces. "auto" means OpenVINO if it is installed
-    (``pip install 'skface[fast]'``), else torch. OpenVINO is faster, but converts the network
-    at the first call of a process, which takes 0.3 to 5 seconds. When the network is loaded, its embeddings
-    of eight test images are compared with those of plain torch in float32: a backend is rejected,
-    with a warning, if the mean cosine is below 0.9995 (0.99999 in float32).""",
+    (``pip install 'skface[fast]'``), else torch. OpenVINO is faster per face, but converts the
+    network at the first call of a process, which takes 0.3 to 5 seconds. When the network is
+    loaded, its embeddings of eight drawn faces are compared with those of plain torch in float32.
+    A backend is rejected, with a warning, if the mean cosine is below 0.9995 (0.99999 in
+    float32).""",
     "batch_size": """\
 batch_size : int, default=64
     Faces embedded at a time. It bounds memory, and changes results by rounding only.""",

@@ -105,7 +105,7 @@ _ENTRIES = (
             "LFW View 1 and 12 celebrities of Glint360K, without labels, as "
             "face-reidentification-retail-0095 embeds them"
         ),
-        backbone="iresnet-mini",
+        backbone="iresnet_mini",
         geometry="open-model-zoo-128",
         preprocessing=Preprocessing(None, "rgb", 127.5, 128.0),
         embedding_dim=256,
@@ -221,7 +221,7 @@ _ENTRIES = (
         license="Apache-2.0",
         source="Open Model Zoo 2023.0, face-reidentification-retail-0095",
         training_data="not stated by the distributor",
-        backbone="retail-0095",
+        backbone="retail_0095",
         geometry="open-model-zoo-128",
         preprocessing=Preprocessing(None, "bgr", 0.0, 1.0),
         embedding_dim=256,

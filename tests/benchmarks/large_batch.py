@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--chunk-sizes", type=int, nargs="+", default=[64, 256, 1800])
     args = parser.parse_args()
     n_faces = args.n_identities * args.n_images
-    print(f"one batch of {n_faces} faces of {args.size} x {args.size} pixels, small-resnet\n")
+    print(f"one batch of {n_faces} faces of {args.size} x {args.size} pixels, small_resnet\n")
     print("| chunk_size | extra memory, MB | seconds |\n|---|---|---|")
     for chunk_size in args.chunk_sizes:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:

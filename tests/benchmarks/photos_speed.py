@@ -28,7 +28,7 @@ from skface.weights import fetch_weights
 WEIGHTS = "face-reidentification-retail-0095"
 # What pairs are verified with: the crop, and an embedder. Speed does not depend on weights.
 NETWORKS = {
-    "retail-0095": (WEIGHTS, {"weights": WEIGHTS}),
+    "retail_0095": (WEIGHTS, {"weights": WEIGHTS}),
     "inception_resnet_v1": (
         "facenet-160",
         {"backbone": "inception_resnet_v1", "weights": None, "trainable": "none"},

@@ -43,7 +43,7 @@ REFERENCE = "bare loop"
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="small-resnet")
+    parser.add_argument("--backbone", default="small_resnet")
     parser.add_argument("--size", type=int, default=112, help="height and width of a face")
     parser.add_argument("--epochs", type=int, default=3, help="of 4 batches of 64 faces")
     parser.add_argument("--repeats", type=int, default=5)

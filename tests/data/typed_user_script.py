@@ -74,7 +74,7 @@ def train() -> NDArray[np.float32]:
     print(embedder.history_["loss"].mean(), embedder.embedding_dim_, embedder.best_epoch_)
     teacher = OnnxEmbedder(Path("arcface.onnx"), mean=127.5, std=127.5, input_size=(112, 112))
     DistilledEmbedder(teacher, "mobilefacenet", embedding_dim=128).fit(faces.data)
-    SiameseEmbedder("small-resnet", None, trainable=2, checkpoint_dir=Path("runs"))
+    SiameseEmbedder("small_resnet", None, trainable=2, checkpoint_dir=Path("runs"))
     siamese = SiameseVerifier(weights=None, threshold=0.7).fit(faces.data, faces.target)
     print(siamese.predict_proba(faces.data[:2][None])[:, 1], siamese.classes_[1])
     return np.asarray(vectors, dtype=np.float32)

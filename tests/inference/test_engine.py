@@ -37,15 +37,15 @@ def faces():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_callers_autocast_and_defaults_change_nothing(precision, faces):
     images = list(faces.data)
-    expected = Engine(lively_network("small-resnet"), CPU, precision, "torch").embed(
+    expected = Engine(lively_network("small_resnet"), CPU, precision, "torch").embed(
         images, flip=False
     )
-    engine = Engine(lively_network("small-resnet"), CPU, precision, "torch")
+    engine = Engine(lively_network("small_resnet"), CPU, precision, "torch")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with torch.autocast("cpu", dtype=torch.float16):
             np.testing.assert_array_equal(engine.embed(images, flip=False), expected)
-        network = lively_network("small-resnet")
+        network = lively_network("small_resnet")
         torch.set_default_dtype(torch.float64)
         torch.set_default_device("meta")
         try:
@@ -57,7 +57,7 @@ def test_the_callers_autocast_and_defaults_change_nothing(precision, faces):
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
-@pytest.mark.parametrize("backbone", ["inception_resnet_v1", "mobilefacenet", "small-resnet"])
+@pytest.mark.parametrize("backbone", ["inception_resnet_v1", "mobilefacenet", "small_resnet"])
 def test_every_backend_gives_the_plain_vectors_without_a_warning(backbone, runtime):
     pytest.importorskip(runtime)
     network = lively_network(backbone)
@@ -78,7 +78,7 @@ def test_every_backend_gives_the_plain_vectors_without_a_warning(backbone, runti
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_face_alone_and_among_others_is_the_same(precision, runtime, faces):
     pytest.importorskip(runtime)
-    engine = Engine(lively_network("small-resnet"), CPU, precision, runtime)
+    engine = Engine(lively_network("small_resnet"), CPU, precision, runtime)
     images = list(faces.data)
     together = engine.embed(images, flip=False)
     np.testing.assert_array_equal(engine.embed(images, flip=False), together)
@@ -89,10 +89,10 @@ def test_a_face_alone_and_among_others_is_the_same(precision, runtime, faces):
 def test_mirror_images_go_the_same_way(faces):
     images = list(faces.data[:4])
     both = [
-        plainly(lively_network("small-resnet"), list(x)) for x in (images, faces.data[:4, :, ::-1])
+        plainly(lively_network("small_resnet"), list(x)) for x in (images, faces.data[:4, :, ::-1])
     ]
     expected = sum(v / np.linalg.norm(v, axis=1, keepdims=True) for v in both)
-    engine = Engine(lively_network("small-resnet"), CPU, "float32", "torch")
+    engine = Engine(lively_network("small_resnet"), CPU, "float32", "torch")
     np.testing.assert_allclose(engine.embed(images, flip=True), expected, atol=1e-5)
 
 
@@ -147,7 +147,7 @@ def test_networks_may_write_to_their_input(faces, runtime):
 @pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
 def test_openvino_needs_no_default_of_torch(faces, default):
     pytest.importorskip("openvino")
-    network = lively_network("small-resnet")
+    network = lively_network("small_resnet")
     engine = Engine(network, CPU, "float32", "openvino")
     torch.set_default_dtype(default)
     try:
@@ -321,10 +321,10 @@ def test_other_weights_and_settings_have_engines_of_their_own(faces):
 
 def test_equal_weights_for_faces_of_two_sizes_are_two_engines(faces, tmp_path):
     path = tmp_path / "own.pt"
-    torch.save(lively_network("small-resnet").module.state_dict(), path)
+    torch.save(lively_network("small_resnet").module.state_dict(), path)
     for size in ((48, 40), (32, 32)):
-        embedder = FaceNetEmbedder("small-resnet", path, image_shape=size, precision="float32")
-        network = build_network("small-resnet", (3, *size), None, state=load_state(path))
+        embedder = FaceNetEmbedder("small_resnet", path, image_shape=size, precision="float32")
+        network = build_network("small_resnet", (3, *size), None, state=load_state(path))
         vectors = embedder.fit(faces.data).transform(faces.data)
         assert largest_gap(plainly(network, list(faces.data)), vectors) < 1e-6
 
@@ -375,7 +375,7 @@ def test_workers_get_their_share_of_threads(monkeypatch):
 
 def test_threads_of_torch_stay_as_they_were(faces):
     before = torch.get_num_threads()
-    Engine(lively_network("small-resnet"), CPU, "float32", "auto").embed(
+    Engine(lively_network("small_resnet"), CPU, "float32", "auto").embed(
         list(faces.data), flip=True
     )
     assert torch.get_num_threads() == before
@@ -414,7 +414,7 @@ def test_openvino_is_asked_for_by_name(faces, monkeypatch):
 
 
 def test_how_to_run_may_change_after_fit(faces):
-    embedder = FaceNetEmbedder("small-resnet", None, trainable="none", random_state=0)
+    embedder = FaceNetEmbedder("small_resnet", None, trainable="none", random_state=0)
     expected = embedder.set_params(precision="float32").fit(faces.data).transform(faces.data)
     vectors = embedder.set_params(precision="bfloat16").transform(faces.data)
     assert 1e-8 < largest_gap(expected, vectors) < 5e-4
@@ -439,6 +439,6 @@ def test_verifier_takes_the_runtimes(faces):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_gpu_gives_the_plain_vectors(precision, faces):
     images = list(faces.data)
-    expected = plainly(lively_network("small-resnet"), images)
-    engine = Engine(lively_network("small-resnet"), torch.device("cuda"), precision, "auto")
+    expected = plainly(lively_network("small_resnet"), images)
+    engine = Engine(lively_network("small_resnet"), torch.device("cuda"), precision, "auto")
     assert largest_gap(expected, engine.embed(images, flip=False)) < 5e-4

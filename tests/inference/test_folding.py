@@ -18,7 +18,7 @@ def test_folding_leaves_no_normalisation_after_a_convolution(backbone):
     folded = fold_batch_norm(network.module)
     n_left = sum(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
     # those of an IResNet that come before a convolution, whose padding is not normalised
-    expected = {"iresnet18": 9, "iresnet50": 25, "iresnet-mini": 10}.get(backbone, 0)
+    expected = {"iresnet18": 9, "iresnet50": 25, "iresnet_mini": 10}.get(backbone, 0)
     assert n_left == expected
     images = torch.randn(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

@@ -27,10 +27,10 @@ SHAPES = {
     "inception_resnet_v1": (3, 96, 96),
     "iresnet18": (3, 33, 24),
     "iresnet50": (3, 24, 33),
-    "iresnet-mini": (3, 33, 24),
+    "iresnet_mini": (3, 33, 24),
     "mobilefacenet": (3, 112, 96),
-    "retail-0095": (3, 128, 128),
-    "small-resnet": (3, 48, 40),
+    "retail_0095": (3, 128, 128),
+    "small_resnet": (3, 48, 40),
     "mlp": (7,),
 }
 
@@ -45,7 +45,7 @@ def build(name, seed=0, embedding_dim=None):
 def rows(name, n, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(n, *SHAPES[name], generator=generator)
-    return 255 * x if name == "retail-0095" else 2 * x - 1
+    return 255 * x if name == "retail_0095" else 2 * x - 1
 
 
 def randomise(network, seed=0):
@@ -119,7 +119,7 @@ def test_mlp_refuses_images():
 
 
 def test_unknown_backbone_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"'resnet'.*'small-resnet'"):
+    with pytest.raises(ValueError, match=r"'resnet'.*'small_resnet'"):
         get_backbone("resnet")
 
 
@@ -304,7 +304,7 @@ def test_iresnet18_follows_the_formula():
     torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-4 * expected.std().item())
 
 
-@pytest.mark.parametrize("name", ["iresnet18", "mobilefacenet", "retail-0095"])
+@pytest.mark.parametrize("name", ["iresnet18", "mobilefacenet", "retail_0095"])
 def test_networks_tied_to_their_shape_refuse_another(name):
     network = build(name, embedding_dim=2)
     with pytest.raises(ValueError, match=r"built for images .* given \(3, 112, 112\); resize"):

@@ -65,9 +65,9 @@ def test_stages_of_the_backbones():
     assert found["iresnet18"] == found["iresnet50"] == [*iresnet, ("fc", "features")]
     mobile = ["stem", "stage1", "stage2", "stage3", "stage4", "stage5", "pool"]
     assert found["mobilefacenet"] == [*((name,) for name in mobile), ("embedding", "norm")]
-    assert found["retail-0095"] == [*((name,) for name in mobile), ("embedding",)]
+    assert found["retail_0095"] == [*((name,) for name in mobile), ("embedding",)]
     small = ["stem", "stage1", "stage2", "stage3"]
-    assert found["small-resnet"] == [*((name,) for name in small), ("embedding", "norm")]
+    assert found["small_resnet"] == [*((name,) for name in small), ("embedding", "norm")]
     assert found["mlp"] == [("hidden",), ("embedding",)]
     inception = found["inception_resnet_v1"]
     assert inception[0] == ("conv2d_1a",)

@@ -45,7 +45,7 @@ def test_flat_siamese_embedder_passes_every_scikit_learn_check(estimator, check)
 
 
 def test_probabilities_are_the_formula_on_the_embeddings(trained, pairs):
-    embedder = FaceNetEmbedder("small-resnet", None)
+    embedder = FaceNetEmbedder("small_resnet", None)
     vars(embedder).update({n: v for n, v in vars(trained).items() if n.endswith("_")})
     h = embedder.transform(pairs.data).astype(float)
     expected = [

@@ -135,12 +135,12 @@ BACKBONES = {
         BackboneSpec("inception_resnet_v1", "InceptionResnetV1", 512, input_size=(160, 160)),
         BackboneSpec("iresnet18", "iresnet18", 512, input_size=(112, 112), std=127.5),
         BackboneSpec("iresnet50", "iresnet50", 512, input_size=(112, 112), std=127.5),
-        BackboneSpec("iresnet-mini", "IResNetMini", 256, input_size=(112, 112)),
+        BackboneSpec("iresnet_mini", "IResNetMini", 256, input_size=(112, 112)),
         BackboneSpec("mobilefacenet", "MobileFaceNet", 128),
         BackboneSpec(
-            "retail-0095", "Retail0095", 256, input_size=(128, 128), color="bgr", mean=0.0, std=1.0
+            "retail_0095", "Retail0095", 256, input_size=(128, 128), color="bgr", mean=0.0, std=1.0
         ),
-        BackboneSpec("small-resnet", "SmallResNet", 128),
+        BackboneSpec("small_resnet", "SmallResNet", 128),
         BackboneSpec("mlp", "MLP", 64, mean=0.0, std=1.0, flat=True),
     )
 }
@@ -167,7 +167,7 @@ def get_backbone(name: str) -> BackboneSpec:
     Examples
     --------
     >>> from skface.nn.backbones import get_backbone
-    >>> spec = get_backbone("retail-0095")
+    >>> spec = get_backbone("retail_0095")
     >>> spec.input_size, spec.color, spec.embedding_dim
     ((128, 128), 'bgr', 256)
     """
@@ -193,7 +193,7 @@ def is_flat(backbone: Any) -> bool:
 
     Examples
     --------
-    >>> is_flat("mlp"), is_flat("small-resnet"), is_flat(None)
+    >>> is_flat("mlp"), is_flat("small_resnet"), is_flat(None)
     (True, False, False)
     """
     return isinstance(backbone, str) and backbone in BACKBONES and BACKBONES[backbone].flat
