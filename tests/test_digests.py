@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skface._digests import digest_arrays, digest_bytes
+from skface._utils.digests import digest_arrays, digest_bytes
 
 ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(())}
 
