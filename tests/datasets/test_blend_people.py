@@ -4,10 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from skface import (
-    blend_people,
-    make_faces,
-)
+from skface import blend_people, make_faces
 from skface.images import ImageError
 
 

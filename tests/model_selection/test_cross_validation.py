@@ -9,21 +9,11 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import (
-    GridSearchCV,
-    KFold,
-    RepeatedKFold,
-    TunedThresholdClassifierCV,
-)
+from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skface import (
-    IdentityKFold,
-    PairVerifier,
-    ScoreDistributionDisplay,
-    make_pairs,
-)
+from skface import IdentityKFold, PairVerifier, ScoreDistributionDisplay, make_pairs
 from skface.metrics import rate_interval
 from skface.model_selection import cross_validate_pairs
 

@@ -11,9 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import skface.images
-from skface.plotting import (
-    EmbeddingMapDisplay,
-)
+from skface.plotting import EmbeddingMapDisplay
 
 plt = pytest.importorskip("matplotlib.pyplot")
 

@@ -12,10 +12,7 @@ from skface.metrics import (
     rate_interval,
     threshold_at_far,
 )
-from skface.plotting import (
-    ErrorTradeoffDisplay,
-    TippettDisplay,
-)
+from skface.plotting import ErrorTradeoffDisplay, TippettDisplay
 
 
 @pytest.mark.parametrize("seed", range(4))

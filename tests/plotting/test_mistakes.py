@@ -9,9 +9,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skface.images
 from skface import PairVerifier, make_faces, make_pairs
-from skface.plotting import (
-    MistakesDisplay,
-)
+from skface.plotting import MistakesDisplay
 
 
 @pytest.fixture
