@@ -19,8 +19,8 @@ def final_estimator(estimator: Any, X: Any, *, inside_tuners: bool = False) -> t
         What `estimator` takes. The steps of a pipeline before the last one transform it.
     inside_tuners : bool, default=False
         Whether to go on to the classifier inside :class:`FixedThresholdClassifier` and
-        :class:`TunedThresholdClassifierCV` of scikit-learn. Their decisions differ from those of the
-        classifier inside; their scores do not.
+        :class:`TunedThresholdClassifierCV` of scikit-learn. Their decisions differ from those of
+        the classifier inside; their scores do not.
 
     Returns
     -------
