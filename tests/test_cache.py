@@ -37,10 +37,10 @@ from skface import (
     make_face_verifier,
     make_faces,
 )
-from skface._utils.per_process import STORE
-from skface.exceptions import CacheError
-from skface.cache._fingerprint import fingerprint
 from skface._rows import check_images
+from skface._utils.per_process import STORE
+from skface.cache._fingerprint import fingerprint
+from skface.exceptions import CacheError
 
 FACES = make_faces(n_identities=5, n_images_per_identity=4, image_size=16, random_state=0)
 SLOTS = np.random.default_rng(0).integers(0, 20, (30, 2))

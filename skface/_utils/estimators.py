@@ -77,14 +77,14 @@ def final_estimator(estimator: Any, X: Any, *, inside_tuners: bool = False) -> t
     Parameters
     ----------
     estimator : estimator
-        A fitted estimator. Of a search this is the best estimator, of a pipeline the last step, of
-        a :class:`sklearn.frozen.FrozenEstimator` what it holds; and so on, however they are nested.
+        A fitted estimator. A search is replaced by its best estimator, a pipeline by its last step,
+        and a :class:`sklearn.frozen.FrozenEstimator` by the estimator inside, at any depth.
     X : object
         What `estimator` takes. The steps of a pipeline before the last one transform it.
     inside_tuners : bool, default=False
         Whether to go on to the classifier inside :class:`FixedThresholdClassifier` and
-        :class:`TunedThresholdClassifierCV` of scikit-learn. Their decisions are not those of the
-        classifier inside, but its probabilities are theirs.
+        :class:`TunedThresholdClassifierCV` of scikit-learn. Their decisions differ from those of
+        the classifier inside; their scores do not.
 
     Returns
     -------

@@ -55,6 +55,6 @@ def rate_intervals(
         low, high = bootstrap_interval(
             rates, same, n_reached, identities, confidence=confidence, random_state=random_state
         )
-        # fmin and fmax ignore the NaN of a resample-free end
+        # the ends are NaN if no resample holds both classes; fmin and fmax ignore NaN
         ends[:, 0], ends[:, 1] = np.fmin(ends[:, 0], low), np.fmax(ends[:, 1], high)
     return ends

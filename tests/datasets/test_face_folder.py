@@ -3,9 +3,7 @@
 import PIL.Image
 import pytest
 
-from skface import (
-    load_face_folder,
-)
+from skface import load_face_folder
 
 
 def write_photos(folder, names, value=0):
@@ -28,7 +26,7 @@ def test_a_folder_per_person_becomes_paths_and_identities(tmp_path):
     assert more.target_names.tolist() == ["bob"]
 
 
-def test_files_that_are_passed_over_are_named(tmp_path):
+def test_skipped_files_are_named(tmp_path):
     write_photos(tmp_path / "ann", ["1.png"])
     write_photos(tmp_path, ["nobody.png"])
     (tmp_path / "ann" / "notes.txt").touch()

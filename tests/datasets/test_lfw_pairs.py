@@ -8,9 +8,7 @@ import pytest
 from sklearn.datasets import fetch_lfw_pairs
 from sklearn.model_selection import PredefinedSplit
 
-from skface import (
-    load_lfw_pairs,
-)
+from skface import load_lfw_pairs
 
 
 def write_photos(folder, names, value=0):

@@ -5,12 +5,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skface import (
-    PairVerifier,
-    PerFace,
-    make_faces,
-    make_pairs,
-)
+from skface import PairVerifier, PerFace, make_faces, make_pairs
 
 
 def test_same_seed_draws_the_same_faces():

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
 from skface.model_selection import (
     IdentityGroupKFold,

@@ -6,12 +6,9 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
 from skface import make_faces
-from skface.model_selection import (
-    audit_leakage,
-)
+from skface.model_selection import audit_leakage
 
 FACES = make_faces(12, 4, 64, random_state=0)
 

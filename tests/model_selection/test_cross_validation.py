@@ -6,15 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import (
-    GridSearchCV,
-    KFold,
-    RepeatedKFold,
-    TunedThresholdClassifierCV,
-)
+from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -22,7 +18,9 @@ from skface import (
     FaceAligner,
     IdentityKFold,
     PairVerifier,
+    PerFace,
     ScoreDistributionDisplay,
+    make_faces,
     make_pairs,
 )
 from skface.metrics import rate_interval

@@ -7,18 +7,10 @@ import pandas as pd
 import pytest
 import sklearn
 from pairs_of_people import dense_pairs
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import (
-    KFold,
-    PredefinedSplit,
-)
+from sklearn.model_selection import KFold, PredefinedSplit
 
 from skface import load_lfw_pairs
-from skface.model_selection import (
-    IdentityKFold,
-    IdentityShuffleSplit,
-    describe_folds,
-)
+from skface.model_selection import IdentityKFold, IdentityShuffleSplit, describe_folds
 
 
 @pytest.mark.parametrize("cv", [KFold(4), 4, IdentityKFold(4), IdentityShuffleSplit(3)], ids=str)

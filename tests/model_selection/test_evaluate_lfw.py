@@ -6,18 +6,11 @@ import numpy as np
 import PIL.Image
 import pytest
 from sklearn.decomposition import PCA
-from sklearn.model_selection import (
-    PredefinedSplit,
-)
+from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skface import (
-    PairVerifier,
-    PerFace,
-    load_lfw_pairs,
-    make_faces,
-)
+from skface import PairVerifier, PerFace, load_lfw_pairs, make_faces
 from skface.metrics import rate_interval
 from skface.model_selection import cross_validate_pairs, evaluate_lfw
 

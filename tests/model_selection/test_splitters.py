@@ -6,10 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pairs_of_people import SPLITTERS, clustered_pairs, dense_pairs
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import (
-    GroupKFold,
-)
+from sklearn.model_selection import GroupKFold
 
 from skface.model_selection import (
     IdentityGroupKFold,

@@ -6,14 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from drawing import (
-    assert_readable,
-    closeness,
-    features,
-    rates_by_loop,
-    verifier_data,
-    words,
-)
+from drawing import assert_readable, closeness, features, rates_by_loop, verifier_data, words
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError

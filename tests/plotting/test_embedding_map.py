@@ -3,7 +3,6 @@
 import numpy as np
 import PIL.Image
 import pytest
-import skface.images
 from drawing import assert_readable, words
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -98,8 +97,10 @@ def test_thumbnails_do_not_overlap_and_only_they_are_decoded(tmp_path, monkeypat
         if i != 9:
             PIL.Image.new("RGB", (40, 20 + i)).save(paths[-1])
     decoded = []
-    decode = skface.images.decode
-    monkeypatch.setattr(skface.images, "decode", lambda path: decoded.append(path) or decode(path))
+    opened = PIL.Image.open
+    monkeypatch.setattr(
+        PIL.Image, "open", lambda path, **options: decoded.append(path) or opened(path, **options)
+    )
     display = EmbeddingMapDisplay.from_embeddings(
         embeddings, people, images=paths, n_thumbnails=1000
     )

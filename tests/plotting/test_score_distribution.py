@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from drawing import assert_readable, rates_by_loop, scores, words
 
-from skface.plotting import (
-    ScoreDistributionDisplay,
-)
+from skface.plotting import ScoreDistributionDisplay
 
 
 @pytest.mark.parametrize("threshold", [None, 0.7, -40.0])

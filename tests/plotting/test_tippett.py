@@ -7,13 +7,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skface import PairVerifier
-from skface.metrics import (
-    cllr,
-    min_cllr,
-)
-from skface.plotting import (
-    TippettDisplay,
-)
+from skface.metrics import cllr, min_cllr
+from skface.plotting import TippettDisplay
 
 
 @pytest.mark.parametrize("n_failures", [0, 11])
