@@ -105,7 +105,7 @@ def _collect(X: Any) -> NDArray[Any] | tuple[list[Any], int]:
         X = list(X)
     except TypeError:
         raise TypeError(
-            f"X is a {type(X).__name__}, not rows of images. Accepted: {_ACCEPTED}."
+            f"X is of type {type(X).__name__}, not rows of images. Accepted: {_ACCEPTED}."
         ) from None
     if not X:
         raise ValueError("X has 0 rows; at least one face or pair is required.")
@@ -120,12 +120,14 @@ def _collect(X: Any) -> NDArray[Any] | tuple[list[Any], int]:
         odd = [i for i, kind in enumerate(kinds) if kind != usual]
         raise TypeError(
             f"X mixes single images, pairs and other things: rows {format_items(odd)} differ from "
-            f"the rest, the first of them being {X[odd[0]]!r}. Accepted: {_ACCEPTED}."
+            f"the rest, and the first of these rows is {X[odd[0]]!r}. Accepted: {_ACCEPTED}."
         )
     try:
         return np.asarray(X)
     except ValueError as error:
-        raise ValueError(f"X holds rows of differing shapes ({error}). {_ACCEPTED}.") from error
+        raise ValueError(
+            f"X holds rows of differing shapes ({str(error).rstrip('.')}). Accepted: {_ACCEPTED}."
+        ) from error
 
 
 def _is_image_pair(row: Any) -> bool:

@@ -1,11 +1,11 @@
-"""Measure which size photos are best looked at in, and what averaging guesses at a face brings.
+"""Measure the size to enlarge photos to for detection, and averaging the detections of a face.
 
     python tests/benchmarks/detection.py FOLDER
 
 FOLDER holds ``lfw_home`` as scikit-learn lays it out. Weights are looked up as usual: set
 SKFACE_HOME to the folder that holds them. Every row embeds the photos of LFW's View 1, of 250 x 250
 pixels, and compares its 3,200 pairs: d' is the distance of the means of genuine and impostor
-cosines in standard deviations, and no threshold is learned. "best guess" is non-maximum suppression
+cosines in standard deviations, and no threshold is learned. "best only" is non-maximum suppression
 as OpenCV has it.
 """
 
@@ -17,13 +17,14 @@ from unittest import mock
 
 import numpy as np
 
-from skface import FaceAligner, FaceNetEmbedder, _yunet, load_lfw_pairs
+from skface import FaceAligner, FaceNetEmbedder, load_lfw_pairs
+from skface.alignment import _yunet
 from skface.metrics import d_prime, equal_error_rate
 
 DETECTORS = ("yunet", "skface-detector")
 EMBEDDERS = ("face-reidentification-retail-0095", "skface-mini")
 SIDES = (250, 320, 500)
-MORE_THAN_ALL = 2.0  # an intersection over union that no two boxes have
+ABOVE_ALL = 2.0  # an intersection over union that no two boxes have
 
 
 def main() -> None:
@@ -37,26 +38,26 @@ def main() -> None:
         np.concatenate([subset.data for subset in subsets]), return_inverse=True
     )
     print(
-        "| detector | looked at in | landmarks | photos/s | "
+        "| detector | enlarged to | landmarks | photos/s | "
         + " | ".join(f"EER, d' of {name}" for name in EMBEDDERS)
         + " |"
     )
     print("|---" * (4 + len(EMBEDDERS)) + "|")
-    ways = {"best guess": MORE_THAN_ALL, "average": _yunet._AGREEMENT}
-    for detector, side, (way, agreement) in itertools.product(DETECTORS, SIDES, ways.items()):
-        with mock.patch.multiple(_yunet, _ENLARGED_SIDE=side, _AGREEMENT=agreement):
+    landmarks = {"best only": ABOVE_ALL, "average": _yunet._AVERAGED_IOU}
+    for detector, side, (name, iou) in itertools.product(DETECTORS, SIDES, landmarks.items()):
+        with mock.patch.multiple(_yunet, _ENLARGED_SIDE=side, _AVERAGED_IOU=iou):
             per_second = detection_speed(photos, detector)
             separations = [
-                separation(photos, slots.reshape(-1, 2), same, detector, name) for name in EMBEDDERS
+                separation(photos, slots.reshape(-1, 2), same, detector, w) for w in EMBEDDERS
             ]
         print(
-            f"| {detector} | {side} | {way} | {per_second:,.0f} | {' | '.join(separations)} |",
+            f"| {detector} | {side} | {name} | {per_second:,.0f} | {' | '.join(separations)} |",
             flush=True,
         )
 
 
 def detection_speed(photos: np.ndarray, detector: str) -> float:
-    """Return how many photos are decoded and looked at in a second, on all threads."""
+    """Return how many photos per second are decoded and searched for faces, on all threads."""
     aligner = FaceAligner(detector=detector).fit(photos[:1])
     started = time.perf_counter()
     aligner.detect(photos)
@@ -66,7 +67,7 @@ def detection_speed(photos: np.ndarray, detector: str) -> float:
 def separation(
     photos: np.ndarray, slots: np.ndarray, same: np.ndarray, detector: str, weights: str
 ) -> str:
-    """Say how well pairs of photos, given by place, are told apart."""
+    """Return EER and d' over pairs of photos, given by index."""
     crops = FaceAligner(weights, detector=detector).fit_transform(photos)
     vectors = FaceNetEmbedder(weights=weights).fit_transform(crops)
     left, right = vectors[slots[:, 0]], vectors[slots[:, 1]]
