@@ -123,7 +123,7 @@ def fit_similarity(points: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]
     Parameters
     ----------
     points, targets : array-like of shape (k, 2)
-        x and y of k >= 2 points.
+        Coordinates x and y of k >= 2 points.
 
     Returns
     -------
