@@ -9,7 +9,7 @@ brightness and contrast. The targets are the outputs of YuNet in every cell of i
     skface-detector.onnx    the averaged network, with the inputs and outputs of YuNet
 
 Photos of some people are held out for the curve. Set SKFACE_HOME to the folder that holds YuNet.
-The script needs torch 2.9, onnx and onnxruntime.
+The script needs onnx and onnxruntime.
 """
 
 import argparse

@@ -12,7 +12,7 @@ Folders hold one folder per person. A few people are held out for the curve. OUT
     skface-mini-scores.npz    cosines of pairs of people held out, for `load_face_verifier`
 
 Identities are used for holding out people and for these pairs only. Set SKFACE_HOME to the folder
-that holds the weights of detector and teacher. The script needs torch 2.9.
+that holds the weights of detector and teacher.
 """
 
 import argparse

@@ -27,7 +27,7 @@ _STRIDES = (8, 16, 32)
 # Intersection over union, of two boxes of one face. OpenCV's default.
 _SAME_FACE_IOU = 0.3
 # Intersection over union with the best box of a face, for detections that are averaged.
-_AVERAGED_IOU = 0.5
+_AGREEMENT = 0.5
 _MAX_CANDIDATES = 5000  # in non-maximum suppression, as in OpenCV
 # OpenCV's log level is shared by the process: one thread at a time lowers it, and sets it back.
 _LOG_LEVEL_LOCK = ProcessLock()
@@ -116,7 +116,7 @@ def _merge_candidates(candidates: Faces, min_score: float) -> Faces:
     best = cv2.dnn.NMSBoxes(boxes, scores, min_score, _SAME_FACE_IOU, 1.0, _MAX_CANDIDATES)
     faces = candidates[np.asarray(best, dtype=np.intp)]
     for face in faces:
-        averaged = candidates[_intersection_over_union(face, candidates) >= _AVERAGED_IOU]
+        averaged = candidates[_intersection_over_union(face, candidates) >= _AGREEMENT]
         if len(averaged):  # a box of no area has no overlap, not even with itself
             face[:14] = np.average(averaged[:, :14], axis=0, weights=averaged[:, 14])
     return faces

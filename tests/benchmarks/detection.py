@@ -1,11 +1,11 @@
-"""Measure the size to enlarge photos to for detection, and averaging the detections of a face.
+"""Measure the best photo size for detection, and what averaging the guesses at a face brings.
 
     python tests/benchmarks/detection.py FOLDER
 
 FOLDER holds ``lfw_home`` as scikit-learn lays it out. Weights are looked up as usual: set
 SKFACE_HOME to the folder that holds them. Every row embeds the photos of LFW's View 1, of 250 x 250
 pixels, and compares its 3,200 pairs: d' is the distance of the means of genuine and impostor
-cosines in standard deviations, and no threshold is learned. "best only" is non-maximum suppression
+cosines in standard deviations, and no threshold is learned. "best guess" is non-maximum suppression
 as OpenCV has it.
 """
 
@@ -24,7 +24,7 @@ from skface.metrics import d_prime, equal_error_rate
 DETECTORS = ("yunet", "skface-detector")
 EMBEDDERS = ("face-reidentification-retail-0095", "skface-mini")
 SIDES = (250, 320, 500)
-ABOVE_ALL = 2.0  # an intersection over union that no two boxes have
+MORE_THAN_ALL = 2.0  # an intersection over union that no two boxes have
 
 
 def main() -> None:
@@ -38,26 +38,25 @@ def main() -> None:
         np.concatenate([subset.data for subset in subsets]), return_inverse=True
     )
     print(
-        "| detector | enlarged to | landmarks | photos/s | "
+        "| detector | longer side | landmarks | photos/s | "
         + " | ".join(f"EER, d' of {name}" for name in EMBEDDERS)
         + " |"
     )
     print("|---" * (4 + len(EMBEDDERS)) + "|")
-    landmarks = {"best only": ABOVE_ALL, "average": _yunet._AVERAGED_IOU}
-    for detector, side, (name, iou) in itertools.product(DETECTORS, SIDES, landmarks.items()):
-        with mock.patch.multiple(_yunet, _ENLARGED_SIDE=side, _AVERAGED_IOU=iou):
+    agreements = {"best guess": MORE_THAN_ALL, "average": _yunet._AGREEMENT}
+    settings = itertools.product(DETECTORS, SIDES, agreements.items())
+    for detector, side, (landmarks, agreement) in settings:
+        with mock.patch.multiple(_yunet, _ENLARGED_SIDE=side, _AGREEMENT=agreement):
             per_second = detection_speed(photos, detector)
             separations = [
-                separation(photos, slots.reshape(-1, 2), same, detector, w) for w in EMBEDDERS
+                separation(photos, slots.reshape(-1, 2), same, detector, name) for name in EMBEDDERS
             ]
-        print(
-            f"| {detector} | {side} | {name} | {per_second:,.0f} | {' | '.join(separations)} |",
-            flush=True,
-        )
+        cells = [detector, str(side), landmarks, f"{per_second:,.0f}", *separations]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def detection_speed(photos: np.ndarray, detector: str) -> float:
-    """Return how many photos per second are decoded and searched for faces, on all threads."""
+    """Return how many photos are decoded and searched for faces in a second, on all threads."""
     aligner = FaceAligner(detector=detector).fit(photos[:1])
     started = time.perf_counter()
     aligner.detect(photos)
@@ -67,7 +66,7 @@ def detection_speed(photos: np.ndarray, detector: str) -> float:
 def separation(
     photos: np.ndarray, slots: np.ndarray, same: np.ndarray, detector: str, weights: str
 ) -> str:
-    """Return EER and d' over pairs of photos, given by index."""
+    """Return EER and d' of pairs of photos, which are given by their places."""
     crops = FaceAligner(weights, detector=detector).fit_transform(photos)
     vectors = FaceNetEmbedder(weights=weights).fit_transform(crops)
     left, right = vectors[slots[:, 0]], vectors[slots[:, 1]]

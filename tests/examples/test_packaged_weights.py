@@ -16,9 +16,6 @@ from skface import FaceAligner
 from skface._utils.per_process import STORE
 from skface.weights import fetch_weights, load_state
 
-if not hasattr(torch.optim, "Muon"):
-    pytest.skip("the scripts need Muon, which torch has from 2.9 on", allow_module_level=True)
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 
 

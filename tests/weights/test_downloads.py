@@ -98,7 +98,7 @@ def test_an_interrupted_download_leaves_nothing(site, cache, monkeypatch):
     assert contents(cache) == {}
 
 
-def test_a_server_that_nobody_runs_is_named(site, cache, home, monkeypatch):
+def test_a_server_that_does_not_run_is_named(site, cache, home, monkeypatch):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         (file,) = register(monkeypatch, "toy", bound.getsockname()[1], "toy.pt")
