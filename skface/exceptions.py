@@ -15,19 +15,19 @@ __all__ = [
 
 
 class ImageError(ValueError):
-    """An image that cannot be read, decoded or understood; the message names the file or row."""
+    """An image that cannot be read or decoded; the message names the file or row."""
 
 
 class FaceNotFoundError(ValueError):
-    """No face, or several where a single one is wanted; the message names every such photo."""
+    """A photo has no face, or several if a single one is required; the message names all photos."""
 
 
 class WeightsError(OSError):
-    """Weights that are not available, not what was published, or cannot be downloaded."""
+    """Weights that are not available, differ from the published file, or cannot be downloaded."""
 
 
 class CacheError(OSError):
-    """A cache whose file cannot be used; the message names the file and the way out."""
+    """A cache whose file cannot be used; the message names the file and the remedy."""
 
 
 class StoreFullError(CacheError):
@@ -35,8 +35,8 @@ class StoreFullError(CacheError):
 
 
 class CacheWarning(UserWarning):
-    """Embeddings are computed and returned, but cannot be stored."""
+    """Embeddings cannot be stored in a cache; they are computed and returned all the same."""
 
 
 class FewImpostorsWarning(UserWarning):
-    """Too few impostor pairs to measure, or to promise, so small a rate."""
+    """Too few impostor pairs to measure, or to guarantee, so low a rate."""

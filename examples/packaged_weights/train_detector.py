@@ -1,15 +1,15 @@
-"""Train the small face detector of the package to imitate YuNet, on photos without labels.
+"""Train "skface-detector", by distillation of YuNet on photos without labels.
 
-    python tools/train_detector.py OUT --photos FOLDER [FOLDER ...]
+    python examples/packaged_weights/train_detector.py OUT --photos FOLDER [FOLDER ...]
 
-Photos are scattered over canvases, turned, scaled, relit and blurred; YuNet looks at every canvas,
-and the network learns what it answers in every cell of its grids. OUT gets:
+A training image is a canvas with one or several photos, rotated, scaled, blurred, and with random
+brightness and contrast. The targets are the outputs of YuNet in every cell of its grids. OUT gets:
 
-    curve.csv               a line per round, as it is printed
+    curve.csv               one line per minute, which is printed too
     skface-detector.onnx    the averaged network, with the inputs and outputs of YuNet
 
-Photos of some people are held out to watch the training. Set SKFACE_HOME to the folder that holds
-YuNet. Needs onnx and onnxruntime beside skface, and torch 2.9.
+Photos of some people are held out for the curve. Set SKFACE_HOME to the folder that holds YuNet.
+The script needs onnx and onnxruntime.
 """
 
 import argparse
@@ -38,10 +38,11 @@ STRIDES = (8, 16, 32)
 SIDE = 320  # pixels of a canvas
 BATCH = 16
 WIDTH = 48  # channels of the three grids
-POSITIVE = 0.3  # score of a cell from which its box and points count
-# Scores of a cell for the report: a face, and what is neither a face nor none.
+POSITIVE = 0.3  # box and points of a cell count from this score on
+# Scores of a cell in the report. The teacher has found a face above SURE, and none below
+# UNSURE[0]; the network has missed one below UNSURE[1].
 SURE, UNSURE = 0.6, (0.3, 0.4)
-VARIATION = Augmentation(
+AUGMENTATION = Augmentation(
     value_range=(0, 255),
     shift=0,
     zoom=0,
@@ -57,7 +58,7 @@ VARIATION = Augmentation(
 
 
 def main() -> None:
-    """Read the photos, train for the given time, and write the network."""
+    """Read photos, train for the given time, and save the network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--photos", nargs="+", required=True, help="folders, one folder a person")
@@ -84,11 +85,11 @@ def main() -> None:
         set_rate(optimizers, args.learning_rate * ramp(progress))
         canvases = torch.from_numpy(np.stack([scatter.canvas() for _ in range(BATCH)]))
         images = canvases.permute(0, 3, 1, 2).float()
-        images = VARIATION(images, VARIATION.draw(BATCH, generator)).round()
+        images = AUGMENTATION(images, AUGMENTATION.draw(BATCH, generator)).round()
         network.train()
         with torch.autocast("cpu", torch.bfloat16):
-            answers = network(to_input(images))
-        loss, parts = imitation(answers, teacher(images))
+            outputs = network(to_input(images))
+        loss, parts = distillation_loss(outputs, teacher(images))
         network.zero_grad()
         loss.backward()
         for optimizer in optimizers:
@@ -106,10 +107,10 @@ def main() -> None:
 
 
 class Detector(nn.Module):
-    """A fully convolutional network with a grid of answers for each stride.
+    """A fully convolutional network with one output grid per stride.
 
-    Every cell says how sure it is of a face, and where its box and five points are, in YuNet's
-    terms: centre and points relative to the cell's corner in strides, sides as logarithms.
+    Every cell has a score, a box and five points, encoded as in YuNet: center and points relative
+    to the cell's corner, in strides; logarithms of the sides.
     """
 
     def __init__(self) -> None:
@@ -139,12 +140,12 @@ class Detector(nn.Module):
             above = F.interpolate(self.lateral[i](levels[i + 1]), scale_factor=2, mode="nearest")
             levels[i] = levels[i] + above
         levels = [merge(x) for merge, x in zip(self.merge, levels, strict=True)]
-        with torch.autocast(images.device.type, enabled=False):  # places need more than 8 bits
+        with torch.autocast(images.device.type, enabled=False):  # coordinates need more than 8 bits
             return [head(x.float()) for head, x in zip(self.head, levels, strict=True)]
 
 
 def convolve(n_in, n_out, stride, size=3):
-    """Return a convolution, normalised and rectified."""
+    """Return a convolution with batch normalization and ReLU."""
     return nn.Sequential(
         nn.Conv2d(n_in, n_out, size, stride, size // 2, bias=False),
         nn.BatchNorm2d(n_out),
@@ -153,7 +154,7 @@ def convolve(n_in, n_out, stride, size=3):
 
 
 class Residual(nn.Module):
-    """Two convolutions and a way around them."""
+    """A residual block of two convolutions."""
 
     def __init__(self, width) -> None:
         super().__init__()
@@ -163,12 +164,12 @@ class Residual(nn.Module):
         )
 
     def forward(self, x):
-        """Add the convolutions' result."""
+        """Apply the block."""
         return F.relu(x + self.second(self.first(x)))
 
 
 class Teacher:
-    """YuNet, asked for what it answers in every cell."""
+    """YuNet, with its outputs in every cell."""
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -181,12 +182,12 @@ class Teacher:
     def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return scores, boxes and points (n, 15, h, w) of each grid, of RGB images."""
         blue_first = np.ascontiguousarray(images.flip(1).numpy())
-        answers = Parallel(n_jobs=torch.get_num_threads(), prefer="threads")(
+        outputs = Parallel(n_jobs=torch.get_num_threads(), prefer="threads")(
             delayed(self.session.run)(self.names, {"input": image[None]}) for image in blue_first
         )
         grids = []
         for level, stride in enumerate(STRIDES):
-            parts = [np.concatenate(part) for part in zip(*answers, strict=True)]
+            parts = [np.concatenate(part) for part in zip(*outputs, strict=True)]
             classes, objects, boxes, points = parts[4 * level : 4 * level + 4]
             scores = np.sqrt(np.clip(classes, 0, 1) * np.clip(objects, 0, 1))
             side = SIDE // stride
@@ -195,37 +196,39 @@ class Teacher:
         return grids
 
 
-def imitation(answers, targets):
-    """Return the loss, and its three parts as numbers.
+def distillation_loss(outputs, targets):
+    """Return the loss, and its three parts without gradients.
 
-    Scores are compared by the quality focal loss (Li et al. 2020, "Generalized focal loss"),
-    boxes and points by their distance as a share of the face's size, where the teacher sees one.
+    The loss of scores is the quality focal loss (Li et al. 2020, "Generalized focal loss"). That of
+    boxes and points is their distance divided by the size of the face, in cells in which the
+    teacher detects one.
     """
     score = box = points = weight = 0
-    for answer, target in zip(answers, targets, strict=True):
+    for output, target in zip(outputs, targets, strict=True):
         wanted = target[:, 0]
-        given = answer[:, 0].sigmoid()
-        entropy = F.binary_cross_entropy_with_logits(answer[:, 0], wanted, reduction="none")
+        given = output[:, 0].sigmoid()
+        entropy = F.binary_cross_entropy_with_logits(output[:, 0], wanted, reduction="none")
         score = score + (entropy * (given.detach() - wanted).square()).sum()
-        sure = wanted * (wanted > POSITIVE)
-        weight = weight + sure.sum()
+        positive = wanted * (wanted > POSITIVE)
+        weight = weight + positive.sum()
         size = target[:, 3:5].exp()
-        away = (answer[:, 1:3] - target[:, 1:3]).abs() / size
-        box = box + (sure * (away + (answer[:, 3:5] - target[:, 3:5]).abs()).sum(1)).sum()
-        off = (answer[:, 5:] - target[:, 5:]).abs().unflatten(1, (5, 2)) / size[:, None]
-        points = points + (sure * off.sum((1, 2))).sum()
+        center = (output[:, 1:3] - target[:, 1:3]).abs() / size
+        sides = (output[:, 3:5] - target[:, 3:5]).abs()
+        box = box + (positive * (center + sides).sum(1)).sum()
+        distance = (output[:, 5:] - target[:, 5:]).abs().unflatten(1, (5, 2)) / size[:, None]
+        points = points + (positive * distance.sum((1, 2))).sum()
     parts = torch.stack([score, box / 4, points / 10]) / weight.clamp_min(1)
     return parts @ torch.tensor([1.0, 4.0, 20.0]), parts.detach()
 
 
 class Scatter:
-    """Lays photos out on a canvas: one, large or small, or several beside each other."""
+    """Draws canvases of one photo, or of several in a grid."""
 
     def __init__(self, photos: list[np.ndarray], seed: int) -> None:
         self.photos, self.rng = photos, np.random.default_rng(seed)
 
     def canvas(self) -> np.ndarray:
-        """Return a canvas, (SIDE, SIDE, 3) of uint8."""
+        """Return a canvas (SIDE, SIDE, 3) of uint8."""
         per_side = self.rng.choice([1, 2, 3, 5], p=[0.5, 0.25, 0.15, 0.1])
         canvas = np.empty((SIDE, SIDE, 3), np.uint8)
         edges = np.linspace(0, SIDE, per_side + 1).astype(int)
@@ -235,10 +238,10 @@ class Scatter:
         return canvas
 
     def tile(self, width: int, height: int) -> np.ndarray:
-        """Return a photo, turned, scaled, shifted and perhaps mirrored."""
+        """Return a photo, rotated, scaled, shifted and perhaps flipped."""
         rng, photo = self.rng, self.photos[self.rng.integers(len(self.photos))]
         side = max(photo.shape[:2])
-        # from a photo that fills a part of the tile to a close look at a part of the photo
+        # from a photo that fills half of the tile to a part of the photo that fills it
         scale = min(width, height) / side * 2 ** rng.uniform(-1.2, 1.3)
         angle = rng.normal(0, 12) if rng.random() < 0.92 else rng.uniform(-180, 180)
         matrix = cv2.getRotationMatrix2D((photo.shape[1] / 2, photo.shape[0] / 2), angle, scale)
@@ -248,49 +251,48 @@ class Scatter:
         if scale < 0.6:
             photo = cv2.blur(photo, (round(1 / scale),) * 2)
         border = rng.choice([cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT])
-        colour = rng.integers(0, 256, 3).tolist()
+        color = rng.integers(0, 256, 3).tolist()
         tile = cv2.warpAffine(
-            photo, matrix, (int(width), int(height)), borderMode=int(border), borderValue=colour
+            photo, matrix, (int(width), int(height)), borderMode=int(border), borderValue=color
         )
         return tile[:, ::-1] if rng.random() < 0.5 else tile
 
 
 def read(folders: list[str], share: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return photos to learn from, and those of people who are held out."""
+    """Return training photos, and photos of the people held out."""
     photos, held_out, rng = [], [], np.random.default_rng(0)
     for folder in folders:
         faces = load_face_folder(folder)
         known = np.unique(faces.target)
-        apart = rng.choice(known, max(1, round(share * len(known))), replace=False)
+        chosen = rng.choice(known, max(1, round(share * len(known))), replace=False)
         for path, person in zip(faces.data, faces.target, strict=True):
-            (held_out if person in apart else photos).append(decode(path))
+            (held_out if person in chosen else photos).append(decode(path))
     return photos, held_out
 
 
 def to_input(images: torch.Tensor) -> torch.Tensor:
-    """Return what the network takes: blue first, as YuNet does."""
+    """Return the input of the network, BGR as for YuNet."""
     return images.flip(1).contiguous(memory_format=torch.channels_last)
 
 
 def report(path: Path, minutes: float, losses: list, average: nn.Module, watched: tuple) -> None:
-    """Print and store how far network and teacher are apart."""
+    """Print and save the losses on training and held-out photos, and how many cells agree."""
     average.eval()
     with torch.no_grad():
-        answers = [average(to_input(images)) for images in watched[0].split(BATCH)]
-        answers = [torch.cat(grids) for grids in zip(*answers, strict=True)]
-        _, apart = imitation(answers, watched[1])
+        outputs = [average(to_input(images)) for images in watched[0].split(BATCH)]
+        outputs = [torch.cat(grids) for grids in zip(*outputs, strict=True)]
+        held_out = distillation_loss(outputs, watched[1])[1].tolist()
     wanted = torch.cat([grid[:, 0].flatten(1) for grid in watched[1]], 1)
-    given = torch.cat([grid[:, 0].sigmoid().flatten(1) for grid in answers], 1)
+    given = torch.cat([grid[:, 0].sigmoid().flatten(1) for grid in outputs], 1)
     found = (given > UNSURE[1]) & (wanted > SURE)
     invented = (given > SURE) & (wanted < UNSURE[0])
     n_wanted = (wanted > SURE).sum()
-    learnt = torch.stack(losses).mean(0)
+    trained = torch.stack(losses).mean(0)
+    parts = "score", "box", "points"
     line = {
         "minutes": round(minutes, 2),
-        **dict(zip(("score", "box", "points"), learnt.tolist(), strict=True)),
-        **dict(
-            zip(("score held out", "box held out", "points held out"), apart.tolist(), strict=True)
-        ),
+        **dict(zip(parts, trained.tolist(), strict=True)),
+        **{f"{part} held out": value for part, value in zip(parts, held_out, strict=True)},
         "cells found": (found.sum() / n_wanted).item(),
         "cells invented": (invented.sum() / n_wanted).item(),
         "steps": len(losses),
@@ -322,11 +324,13 @@ class AsYuNet(nn.Module):
 
 
 def export(network: nn.Module, path: Path) -> None:
-    """Write the network as an ONNX file that OpenCV and onnxruntime read."""
+    """Save the network as an ONNX file for OpenCV and onnxruntime."""
     names = [f"{part}_{stride}" for stride in STRIDES for part in ("cls", "obj", "bbox", "kps")]
     axes = {"input": {2: "height", 3: "width"}} | {name: {1: "cells"} for name in names}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter is old, and writes what OpenCV reads
+        warnings.simplefilter(
+            "ignore"
+        )  # the tracing exporter is deprecated, but OpenCV reads its files
         torch.onnx.export(
             AsYuNet(network).eval(),
             torch.zeros(1, 3, SIDE, SIDE),

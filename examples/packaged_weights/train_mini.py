@@ -1,18 +1,18 @@
-"""Train the small network of the package to imitate a larger one, on photos without labels.
+"""Train "skface-mini", by distillation of a larger network on photos without labels.
 
-    python tools/train_mini.py OUT --photos FOLDER [FOLDER ...] [--crops FOLDER ...]
+    python examples/packaged_weights/train_mini.py OUT --photos FOLDER [FOLDER ...]
+        [--crops FOLDER ...]
 
-Folders hold one folder per person. A few people are held out to watch the training, and OUT gets:
+Folders hold one folder per person. A few people are held out for the curve. OUT gets:
 
-    crops.npz                 the faces, cut out once
-    curve.csv                 a line per look at the people held out, as it is printed
-    checkpoint.pt             from which the same command goes on if it was killed
-    skface-mini.safetensors   the average of the weights, in half precision
+    crops.npz                 the aligned faces
+    curve.csv                 one line per evaluation on the people held out, which is printed too
+    checkpoint.pt             the same command resumes from it
+    skface-mini.safetensors   the averaged weights, in half precision
     skface-mini-scores.npz    cosines of pairs of people held out, for `load_face_verifier`
 
-Who a photo shows is used to hold people out, and for the scores of these, for nothing else. Weights
-are looked up as usual: set SKFACE_HOME to the folder that holds those of the detector and the
-teacher. Needs torch 2.9.
+Identities are used for holding out people and for these pairs only. Set SKFACE_HOME to the folder
+that holds the weights of detector and teacher.
 """
 
 import argparse
@@ -42,9 +42,9 @@ from skface.weights import load_state
 BACKBONE = "iresnet_mini"
 CROP = "open-model-zoo-128"
 BATCH = 128
-LOOK_EVERY = 5 * 60  # seconds of training
-MOST_PHOTOS = 4  # of a person among the stored scores
-MOST_PAIRS = 5000  # of different people among them
+EVALUATE_EVERY = 5 * 60  # seconds of training
+MAX_PHOTOS = 4  # per person, for the saved scores
+MAX_PAIRS = 5000  # impostor pairs of the saved scores
 LIGHT = Augmentation(
     value_range=(0, 255),
     flip=0,
@@ -62,15 +62,15 @@ LIGHT = Augmentation(
 
 
 def main() -> None:
-    """Cut faces out, hold people out, train, and store the average of the weights."""
+    """Align faces, hold out people, train, and save the averaged weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--photos", nargs="+", required=True, help="folders of photos to align")
     parser.add_argument("--crops", nargs="*", default=[], help="folders of 'arcface-112' crops")
-    parser.add_argument("--test", help="photos of people to watch beside those held out")
+    parser.add_argument("--test", help="folder of photos, evaluated beside the people held out")
     parser.add_argument("--teacher", default="face-reidentification-retail-0095")
     parser.add_argument("--start", help="weights of an earlier run to start from")
-    parser.add_argument("--minutes", type=float, default=180, help="time of training itself")
+    parser.add_argument("--minutes", type=float, default=180, help="time of training alone")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--hold-out", type=float, default=0.05, help="share of people per folder")
     parser.add_argument("--n-jobs", type=int)
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 class Student:
-    """The network, its average, and how far its training has come."""
+    """The network, its moving average, and the state of its training."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         torch.manual_seed(0)
@@ -110,11 +110,11 @@ class Student:
             self.load()
 
     def train(self, faces: torch.Tensor, teacher, curve: "Curve") -> None:
-        """Go through the faces until the time is over."""
+        """Train until the time is over."""
         if len(faces) < BATCH:
-            raise SystemExit(f"{len(faces)} faces to learn from; a batch takes {BATCH}.")
+            raise SystemExit(f"{len(faces)} training faces are fewer than a batch of {BATCH}.")
         compiled, objective = torch.compile(self.network), DistillationLoss()
-        budget, looked = 60 * self.args.minutes, self.seconds
+        budget, evaluated = 60 * self.args.minutes, self.seconds
         while self.seconds < budget:
             generator = torch.Generator().manual_seed(self.rounds)
             order = torch.randperm(len(faces), generator=generator)
@@ -123,7 +123,7 @@ class Student:
                 start = time.monotonic()
                 rate = self.args.learning_rate * ramp(self.seconds / budget)
                 set_rate(self.optimizers, rate)
-                images = vary(faces[chosen].permute(0, 3, 1, 2).float(), generator)
+                images = augment(faces[chosen].permute(0, 3, 1, 2).float(), generator)
                 targets = teacher.transform(images.byte().permute(0, 2, 3, 1).numpy())
                 with torch.autocast("cpu", torch.bfloat16):
                     embeddings = compiled(to_input(images))
@@ -138,13 +138,13 @@ class Student:
                 if self.seconds >= budget:
                     break
             self.rounds += 1
-            if self.seconds - looked > LOOK_EVERY or self.seconds >= budget:
-                looked = self.seconds
+            if self.seconds - evaluated > EVALUATE_EVERY or self.seconds >= budget:
+                evaluated = self.seconds
                 self.save()
-                curve.look(self.average.module, self.seconds / 60)
+                curve.add(self.average.module, self.seconds / 60)
 
     def save(self) -> None:
-        """Store what a later run goes on from, and the network in half precision."""
+        """Save a checkpoint, and the averaged network in half precision."""
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -162,7 +162,7 @@ class Student:
         save_file(tensors, self.args.out / "skface-mini.safetensors")
 
     def load(self) -> None:
-        """Go on from what `save` stored."""
+        """Resume from the checkpoint."""
         state = torch.load(self.checkpoint, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -172,13 +172,13 @@ class Student:
 
 
 def load_crops(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return faces (n, 128, 128, 3), who they show, and a mask of the people to hold out."""
+    """Return faces (n, 128, 128, 3), their identities, and a mask of those to hold out."""
     stored, sources = args.out / "crops.npz", [str(f) for f in (*args.photos, *args.crops)]
     if not stored.exists():
         parts = [align(load_face_folder(folder), args.n_jobs) for folder in args.photos]
         parts += [recrop(load_face_folder(folder)) for folder in args.crops]
         faces, people = (np.concatenate(part) for part in zip(*parts, strict=True))
-        people = people.astype(str)  # read again without pickle
+        people = people.astype(str)  # can be read without pickle
         folders = np.repeat(np.arange(len(parts)), [len(part) for part, _ in parts])
         unfinished = stored.with_suffix(".new.npz")
         np.savez(unfinished, faces=faces, people=people, folders=folders, sources=sources)
@@ -191,7 +191,7 @@ def load_crops(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def hold_out(people: np.ndarray, folders: np.ndarray, share: float) -> np.ndarray:
-    """Mark the faces of some people of each folder, whichever folder they are in."""
+    """Return a mask of the faces, in all folders, of people drawn from each folder."""
     rng, chosen = np.random.default_rng(0), []
     for folder in np.unique(folders):
         known = np.unique(people[folders == folder])
@@ -200,12 +200,12 @@ def hold_out(people: np.ndarray, folders: np.ndarray, share: float) -> np.ndarra
 
 
 def align(photos, n_jobs: int | None, detector: str = "yunet") -> tuple[np.ndarray, np.ndarray]:
-    """Cut out the middle face of every photo; leave out photos without one."""
+    """Return a crop of the center face of every photo with a face, and their identities."""
     aligner = FaceAligner(
-        CROP, detector=detector, face_policy="centre", on_failure="nan", n_jobs=n_jobs
+        CROP, detector=detector, face_policy="center", on_failure="nan", n_jobs=n_jobs
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the count below says as much
+        warnings.simplefilter("ignore")  # about photos without a face, which are counted below
         crops = aligner.fit(photos.data).transform(photos.data)
     found = ~np.isnan(crops[:, 0, 0, 0])
     print(f"{found.sum()} of {len(found)} photos show a face", flush=True)
@@ -213,7 +213,7 @@ def align(photos, n_jobs: int | None, detector: str = "yunet") -> tuple[np.ndarr
 
 
 def recrop(crops) -> tuple[np.ndarray, np.ndarray]:
-    """Turn crops for ArcFace into the crop of this network."""
+    """Warp crops for ArcFace to the crop of this network."""
     target = GEOMETRIES[CROP]
     matrix = fit_similarity(GEOMETRIES["arcface-112"].points, target.points)
     faces = [
@@ -223,11 +223,12 @@ def recrop(crops) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(faces), crops.target_names[crops.target]
 
 
-def vary(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Make new faces of pixels (n, 3, H, W) in 0..255: the teacher says who they are.
+def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Augment faces (n, 3, H, W), pixels in 0..255, more than labels would allow.
 
-    Each face may fade into its neighbour, as a whole or in places, and is bent a little, so that
-    eyes, nose and mouth come to lie as in nobody's face; then it is moved, coarsened and relit.
+    A face may be blended with its neighbor in the batch, as a whole or by a smooth mask. It is
+    warped smoothly, which moves eyes, nose and mouth, then rotated, scaled, shifted and flipped.
+    Resolution, brightness, contrast and color change too.
     """
 
     def uniform(low, high, *shape):
@@ -237,16 +238,16 @@ def vary(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         knots = torch.randn(len(images), channels, points, points, generator=generator)
         return F.interpolate(knots, images.shape[-2:], mode="bicubic", align_corners=True)
 
-    places = torch.sigmoid(2.5 * smooth(1, 4) + uniform(-1.5, 1.5, 1, 1, 1))
-    share = torch.where(uniform(0, 1, 1, 1, 1) < 0.5, uniform(0, 1, 1, 1, 1), places)
+    mask = torch.sigmoid(2.5 * smooth(1, 4) + uniform(-1.5, 1.5, 1, 1, 1))
+    share = torch.where(uniform(0, 1, 1, 1, 1) < 0.5, uniform(0, 1, 1, 1, 1), mask)
     share = share * (uniform(0, 1, 1, 1, 1) < 0.7)
     images = images + share * (images.roll(1, 0) - images)
 
     angle, scale = uniform(-0.17, 0.17), uniform(0.9, 1.1)
-    across, down = uniform(-0.05, 0.05), uniform(-0.05, 0.05)
+    shift_x, shift_y = uniform(-0.05, 0.05), uniform(-0.05, 0.05)
     mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     cosine, sine = scale * angle.cos(), scale * angle.sin()
-    matrix = torch.stack([mirror * cosine, -sine, across, mirror * sine, cosine, down], 1)
+    matrix = torch.stack([mirror * cosine, -sine, shift_x, mirror * sine, cosine, shift_y], 1)
     grid = F.affine_grid(matrix.view(-1, 2, 3), list(images.shape), align_corners=False)
     bend = uniform(0, 0.05, 1, 1, 1) * (uniform(0, 1, 1, 1, 1) < 0.6) * smooth(2, 5)
     grid = grid + bend.permute(0, 2, 3, 1)
@@ -261,13 +262,13 @@ def vary(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def to_input(images: torch.Tensor) -> torch.Tensor:
-    """Return what the network takes, of pixels (n, 3, H, W) in 0..255."""
+    """Return the input of the network, for pixels (n, 3, H, W) in 0..255."""
     small = F.interpolate(images, (112, 112), mode="bilinear", antialias=True)
     return small.sub_(127.5).div_(128).contiguous(memory_format=torch.channels_last)
 
 
 class Curve:
-    """Measures the network now and then, and writes a line of CSV."""
+    """Evaluates the network, and adds a line to a CSV file."""
 
     def __init__(self, path: Path, teacher, watched: dict) -> None:
         self.path, self.watched = path, watched
@@ -275,8 +276,8 @@ class Curve:
         for name, (_, people) in watched.items():
             print(f"{name}: teacher EER {eer(self.targets[name], people):.2%}", flush=True)
 
-    def look(self, network: torch.nn.Module, minutes: float) -> None:
-        """Measure the distance to the teacher, and how well people are told apart."""
+    def add(self, network: torch.nn.Module, minutes: float) -> None:
+        """Measure the distance to the teacher's embeddings, and the equal error rate."""
         line = {"minutes": round(minutes, 2)}
         for name, (faces, people) in self.watched.items():
             embeddings = embed(network, faces)
@@ -292,17 +293,17 @@ class Curve:
 
 
 def store_scores(out: Path, folder: str, held_out: np.ndarray, n_jobs: int | None) -> None:
-    """Store the cosines of pairs of people held out, their faces found as users will find them.
+    """Save cosines of pairs of people held out, whose faces "skface-detector" finds.
 
-    Of each person there are few photos, lest a few people be most of the pairs.
+    At most MAX_PHOTOS photos per person, so that a few people are not most of the pairs.
     """
     photos = load_face_folder(folder)
     people = photos.target_names[photos.target]
-    few = [np.flatnonzero(people == who)[:MOST_PHOTOS] for who in np.unique(held_out)]
+    few = [np.flatnonzero(people == person)[:MAX_PHOTOS] for person in np.unique(held_out)]
     few = np.concatenate(few)
     photos.data, photos.target = photos.data[few], photos.target[few]
     faces, people = align(photos, n_jobs, "skface-detector")
-    pairs = draw_pairs(people, MOST_PAIRS)
+    pairs = draw_pairs(people, MAX_PAIRS)
     embedder = FaceNetEmbedder(BACKBONE, out / "skface-mini.safetensors", precision="float32")
     vectors = embedder.fit_transform(faces)
     left, right = vectors[pairs.indices].swapaxes(0, 1)
@@ -318,10 +319,10 @@ def embed(network: torch.nn.Module, faces: np.ndarray) -> np.ndarray:
     return torch.cat([F.normalize(network(to_input(b.float()))) for b in batches]).numpy()
 
 
-def draw_pairs(people: np.ndarray, most: int):
-    """Draw all pairs of the same person, and at most so many of different people."""
+def draw_pairs(people: np.ndarray, max_impostor: int):
+    """Return all genuine pairs, and at most this number of impostor pairs."""
     n_different = int((people[:, None] != people).sum()) // 2
-    return make_pairs(people, n_impostor=min(most, n_different), random_state=0)
+    return make_pairs(people, n_impostor=min(max_impostor, n_different), random_state=0)
 
 
 def eer(embeddings: np.ndarray, people: np.ndarray) -> float:

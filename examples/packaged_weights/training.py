@@ -1,9 +1,9 @@
-"""What the scripts that train the weights of the package have in common."""
+"""Optimizers and the learning rate, for both scripts that train the packaged weights."""
 
 import torch
 from torch import nn
 
-# Filters of a stem see three colours, 3 x 3 x 3 values each: too few for Muon to even out.
+# Filters of the first layer have 3 x 3 x 3 values: too few columns to orthogonalize.
 STEM = 27
 
 
@@ -13,8 +13,8 @@ def make_optimizers(
     """Return Muon for the matrices of a network, convolutions among them, and AdamW for the rest.
 
     Muon (K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) takes
-    matrices only: it gets views of the filters, whose gradients `MatrixMuon.step` looks up. What
-    is left, normalisation and biases but for the stem, has no weight decay.
+    matrices only: it gets views of the filters, and `MatrixMuon.step` sets their gradients. The
+    other parameters, of the first layer, normalization and biases, have no weight decay.
     """
     matrices = [p for p in network.parameters() if p.ndim > 1 and min(len(p), p[0].numel()) > STEM]
     chosen = {id(p) for p in matrices}
@@ -26,13 +26,15 @@ def make_optimizers(
 
 
 class MatrixMuon(torch.optim.Muon):
-    """Muon over the filters of convolutions, as matrices with a row per filter."""
+    """Muon for the filters of convolutions, as matrices with one row per filter."""
 
     def __init__(self, filters: list[nn.Parameter], learning_rate: float, weight_decay: float):
         if any(_as_matrix(p.detach()).data_ptr() != p.data_ptr() for p in filters):
-            raise ValueError("filters must be laid out channels last")
+            raise ValueError(
+                "filters are not in memory format channels_last; convert the network first"
+            )
         self.filters = filters
-        # steps of the size of AdamW's, so that both share a learning rate
+        # steps as large as AdamW's, so that both have the same learning rate
         super().__init__(
             [nn.Parameter(_as_matrix(p.detach())) for p in filters],
             lr=learning_rate,
@@ -41,16 +43,16 @@ class MatrixMuon(torch.optim.Muon):
         )
 
     def step(self):
-        """Change the filters by their gradients."""
+        """Update the filters by their gradients."""
         for matrix, p in zip(self.param_groups[0]["params"], self.filters, strict=True):
             if matrix.data_ptr() != p.data_ptr():
-                raise RuntimeError("a filter has moved in memory since the optimizer was made")
+                raise RuntimeError("a filter has moved in memory since the optimizer was built")
             matrix.grad = None if p.grad is None else _as_matrix(p.grad)
         super().step()
 
 
 def ramp(progress: float, warm_up: float = 0.02, hold: float = 0.3) -> float:
-    """Return the share of the learning rate: up, level, and down to 0 along a line."""
+    """Return the factor of the learning rate: linear warm-up, constant, linear decay to 0."""
     if progress < warm_up:
         return progress / warm_up
     return min(1.0, (1 - progress) / (1 - hold))
@@ -64,7 +66,7 @@ def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
 
 
 def _as_matrix(filters: torch.Tensor) -> torch.Tensor:
-    """Return a row per filter; a view if the memory is laid out channels last."""
+    """Return a matrix with one row per filter; a view if the format is channels_last."""
     if filters.ndim == 4:
         filters = filters.permute(0, 2, 3, 1)
     return filters.reshape(len(filters), -1)

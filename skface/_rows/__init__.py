@@ -1,4 +1,4 @@
-"""What X is: rows of faces or of pairs, their images, and decoding them, without torch."""
+"""Rows of X, as faces or pairs, and decoding of their images; no torch."""
 
 from skface._rows.batches import iter_batches
 from skface._rows.checking import stat_signature

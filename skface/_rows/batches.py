@@ -1,6 +1,6 @@
 """Decode images in batches of bounded memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,43 +22,45 @@ def iter_batches(
     images : ImageSequence
         From :func:`skface._rows.check_images`.
     indices : sequence of int
-        Which images, in this order.
+        Indices of the images to decode, in this order.
     batch_size : int
-        Images at a time.
+        Number of images per batch.
 
     Yields
     ------
     indices : ndarray of shape (b,)
-        The images of this batch.
+        Indices of the images in this batch.
     pixels : list of b arrays (H, W, 3)
         Their pixels.
 
     Raises
     ------
     ImageError
-        After the last image was tried, naming all files that could not be read.
+        After all images were tried. The message names every file that cannot be read.
     """
-    indices = np.asarray(indices)
+    every = np.asarray(indices)
     failures: list[str] = []
 
-    def read(i: int) -> NDArray[Any] | Exception:
+    def read(i: int) -> NDArray[Any] | str:
         try:
             return images[i]
         except (ImageError, FileNotFoundError) as error:
-            return error
+            return str(error)
 
     with ThreadPoolExecutor(thread_share()) as pool:
-        # arrays need no decoding, so threads would only cost
-        read_all = map if isinstance(images, ArrayImages) else pool.map
-        for start in range(0, len(indices), batch_size):
-            batch = indices[start : start + batch_size]
-            pixels = list(read_all(read, batch.tolist()))
-            failures += [str(item) for item in pixels if isinstance(item, Exception)]
+        # arrays are not decoded, so threads would only add overhead
+        read_all: Callable[..., Iterable[NDArray[Any] | str]] = (
+            map if isinstance(images, ArrayImages) else pool.map
+        )
+        for start in range(0, len(every), batch_size):
+            batch = every[start : start + batch_size]
+            results = list(read_all(read, batch.tolist()))
+            failures += [result for result in results if isinstance(result, str)]
             if not failures:
-                yield batch, pixels
+                yield batch, [result for result in results if not isinstance(result, str)]
             # else: keep reading, so that the error names every bad file and not only the first
     if failures:
         raise ImageError(
-            f"{len(failures)} of {len(indices)} images cannot be read: {' '.join(failures)} "
+            f"{len(failures)} of {len(every)} images cannot be read: {' '.join(failures)} "
             "Remove or replace them, or align photos with FaceAligner(on_failure='nan')."
         )

@@ -1,4 +1,4 @@
-"""What images must be like: their pixel range, their types, and files that exist."""
+"""Checks of images: the pixel range, the types of items, and whether files exist."""
 
 import os
 import stat
@@ -13,19 +13,19 @@ from skface._utils.validation import format_items
 
 # Floats that were resized or averaged may leave [0, 1] by rounding; real range mistakes are larger.
 _FLOAT_SLACK = 1e-6
-# Rows whose pixels are checked at a time: bounds the memory of the check, not its result.
-_CHECK_BYTES = 64 * 2**20
+# Pixels are checked in chunks of this size, which bounds the memory of the check.
+_CHUNK_BYTES = 2**20
 
 
 def check_pixel_range(array: NDArray[Any], name: Callable[[int], str], arity: int = 1) -> None:
-    """Refuse integers outside 0..255, floats outside 0..1 and images that are partly NaN."""
+    """Raise ValueError for integers outside 0..255, floats outside 0..1 and partly NaN images."""
     if array.dtype == np.uint8:
         return
     top = 255 if array.dtype.kind in "ui" else 1
     slack = 0 if top == 255 else _FLOAT_SLACK
     outside, partly_nan = [], []
     lowest, highest = np.inf, -np.inf
-    step = max(1, _CHECK_BYTES // max(1, array[0].nbytes))
+    step = max(1, _CHUNK_BYTES // max(1, array[0].nbytes))
     for row in range(0, len(array), step):
         rows = array[row : row + step]
         chunk = rows.reshape(len(rows) * arity, -1)
@@ -55,9 +55,9 @@ def check_pixel_range(array: NDArray[Any], name: Callable[[int], str], arity: in
 
 
 def check_items(items: list[Any], arity: int) -> None:
-    """Refuse items that are not images."""
+    """Raise TypeError or ValueError for items that are not images."""
     if all(issubclass(kind, (str, os.PathLike)) for kind in set(map(type, items))):
-        return  # thousands of paths at once
+        return  # fast for thousands of paths
     odd = [i for i, item in enumerate(items) if not is_image(item)]
     if odd:
         raise TypeError(
@@ -67,36 +67,40 @@ def check_items(items: list[Any], arity: int) -> None:
         )
     for i, item in enumerate(items):
         if isinstance(item, np.ndarray):
-            if item.size == 0:
-                raise ValueError(f"{row_name(i, arity)} has shape {item.shape}: no pixels.")
-            check_pixel_range(item[None], lambda _, i=i: row_name(i, arity))
+            _check_array(item, row_name(i, arity))
 
 
-def _are_strings(items: list) -> bool:
-    """Tell whether all items are strings, as they are by the thousand in a search."""
-    return set(map(type, items)) == {str}
+def _check_array(item: NDArray[Any], name: str) -> None:
+    if item.size == 0:
+        raise ValueError(f"{name} has shape {item.shape}: no pixels.")
+    check_pixel_range(item[None], lambda _: name)
 
 
-def look_at_files(
+def add_signatures(
     items: list[Any], must_exist: bool, signatures: dict[str, FileSignature]
 ) -> dict[str, FileSignature]:
-    """Add the signatures of files that have none, and name all files that are missing.
+    """Add the signatures of files that are not in `signatures` yet.
 
     Parameters
     ----------
     items : list
-        Images; those that are not paths are passed over.
+        Images. Items that are not paths are ignored.
     must_exist : bool
         Whether missing files are an error.
     signatures : dict
-        Signatures by path. It is changed, and returned.
+        Signatures by path. It is changed in place.
+
+    Returns
+    -------
+    dict
+        `signatures`.
 
     Raises
     ------
     FileNotFoundError
-        If files are missing that must exist.
+        If `must_exist` and files are missing. The message names all of them.
     """
-    if not _are_strings(items):
+    if set(map(type, items)) != {str}:  # fast for thousands of strings
         items = [os.fspath(item) for item in items if is_path(item)]
     paths = dict.fromkeys(items)
     missing = []
@@ -116,9 +120,9 @@ def look_at_files(
 
 
 def stat_signature(path: str) -> FileSignature | None:
-    """Return what tells whether a file has changed, or None if there is no such file.
+    """Return (mtime_ns, ctime_ns, size, inode), which change with the file; None without a file.
 
-    That is (mtime_ns, ctime_ns, size, inode): a program may set the first time, but not the second.
+    A program can set the modification time of a file, but not its change time.
     """
     try:
         status = os.stat(path)

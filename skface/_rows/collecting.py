@@ -1,8 +1,8 @@
 """Decide what the rows of X are.
 
 The first axis of every accepted input is the sample axis. A row is one face or one pair of faces.
-A face is a path, a PIL image or an array of pixels: integers mean 0..255, floats 0..1, and color is
-RGB. Anything else is an error that names the rows or files, and the way out.
+A face is a path, a PIL image or an array of pixels: integers are 0..255, floats are 0..1, and color
+is RGB. Anything else raises an error that names the rows or files, and how to correct them.
 """
 
 import os
@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from skface._rows.checking import check_items, check_pixel_range, look_at_files
+from skface._rows.checking import add_signatures, check_items, check_pixel_range
 from skface._rows.sequences import (
     ArrayImages,
     FileSignature,
@@ -39,7 +39,7 @@ def check_images(
     check_files: bool = True,
     known_files: dict[str, FileSignature] | None = None,
 ) -> Rows:
-    """Decide what the rows of `X` are, and refuse what is ambiguous or out of range.
+    """Decide what the rows of `X` are; raise an error if that is ambiguous, or out of range.
 
     Parameters
     ----------
@@ -50,10 +50,11 @@ def check_images(
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of one image, needed for flattened rows only.
     check_files : bool, default=True
-        Whether missing files are an error now (all of them named) or when they are read.
+        Whether missing files raise an error now, which names all of them. Otherwise a missing
+        file raises one when it is read.
     known_files : dict, default=None
-        Signatures of files that were looked at before, by path. These files are not looked at
-        again; those of others are added. None means to look at every file.
+        Signatures of files by path, from an earlier call. The file system is not asked about
+        these files again; the signatures of other files are added. None checks every file.
 
     Returns
     -------
@@ -94,7 +95,7 @@ def check_images(
         return Rows(ArrayImages(array, arity), arity)
     items, arity = X
     check_items(items, arity)
-    signatures = look_at_files(items, check_files, {} if known_files is None else known_files)
+    signatures = add_signatures(items, check_files, {} if known_files is None else known_files)
     return Rows(ItemImages(items, arity, signatures), arity)
 
 
@@ -104,11 +105,11 @@ def _collect(X: Any) -> NDArray[Any] | tuple[list[Any], int]:
         X = list(X)
     except TypeError:
         raise TypeError(
-            f"X is a {type(X).__name__}, not rows of images. Accepted: {_ACCEPTED}."
+            f"X is of type {type(X).__name__}, not rows of images. Accepted: {_ACCEPTED}."
         ) from None
     if not X:
         raise ValueError("X has 0 rows; at least one face or pair is required.")
-    # numpy first looks at sizes, so asking it about paths or images would copy or misread them
+    # without numpy, which would copy images, or take their axes for those of the rows
     if all(is_image(row) for row in X):
         return X, 1
     if all(_is_image_pair(row) for row in X):
@@ -119,15 +120,18 @@ def _collect(X: Any) -> NDArray[Any] | tuple[list[Any], int]:
         odd = [i for i, kind in enumerate(kinds) if kind != usual]
         raise TypeError(
             f"X mixes single images, pairs and other things: rows {format_items(odd)} differ from "
-            f"the rest, the first of them being {X[odd[0]]!r}. Accepted: {_ACCEPTED}."
+            f"the rest, and the first of these rows is {X[odd[0]]!r}. Accepted: {_ACCEPTED}."
         )
     try:
         return np.asarray(X)
     except ValueError as error:
-        raise ValueError(f"X holds rows of differing shapes ({error}). {_ACCEPTED}.") from error
+        raise ValueError(
+            f"X holds rows of differing shapes ({str(error).rstrip('.')}). Accepted: {_ACCEPTED}."
+        ) from error
 
 
 def _is_image_pair(row: Any) -> bool:
+    """Return whether a row can only be two images."""
     if isinstance(row, np.ndarray):
         is_stack = row.dtype.kind in "uif" and (
             (row.ndim == 4 and row.shape[-1] == 3) or (row.ndim == 3 and row.shape[-1] != 3)
@@ -142,7 +146,7 @@ def _is_image_pair(row: Any) -> bool:
 
 
 def _object_rows(X: NDArray[Any]) -> NDArray[Any] | tuple[list[Any], int]:
-    """Turn an array of paths or image objects into (items, arity), or a boxed array to numbers."""
+    """Turn an array of paths or images into (items, arity), and one of numbers to float64."""
     if len(X) == 0:
         raise ValueError("X has 0 rows; at least one face or pair is required.")
     if X.dtype.kind == "S":
@@ -201,6 +205,7 @@ def _check_image_shape(image_shape: Any) -> tuple[int, ...]:
 
 
 def _shape_advice(shape: tuple[int, ...], image_shape: tuple[int, ...] | None) -> str:
+    """Return the message about an array that is neither faces nor pairs."""
     found = f"X has shape {shape}"
     if len(shape) == 1:
         return f"{found}. Expected rows of images; reshape your data: {_ACCEPTED}."

@@ -7,35 +7,37 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
+import PIL.ImageFile
 import PIL.ImageOps
 from numpy.typing import NDArray
 
 from skface.exceptions import ImageError
 
-# Pillow goes by content, not by name, and would start Ghostscript for an EPS that is named .jpg.
+# Pillow goes by content, not by name: it would start Ghostscript for an EPS file named .jpg.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
-# In the scan of a JPEG, 0xff comes with stuffing or is a restart marker (ITU-T T.81, B.1.1.2).
-_ODD_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
+# In the scan of a JPEG, 0xff is followed by stuffing or a restart marker (ITU-T T.81, B.1.1.2).
+_UNEXPECTED_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Name the formats that are read, as Pillow calls them."""
+    """Return Pillow's names of the formats that are read."""
     PIL.Image.init()  # registers what this build of Pillow has
     return tuple(name for name in _FORMATS if name in PIL.Image.OPEN)
 
 
-def decode(source: str | os.PathLike | BinaryIO) -> NDArray[Any]:
+def decode(source: str | os.PathLike[str] | BinaryIO) -> NDArray[Any]:
     """Decode an image file to RGB.
 
-    EXIF orientation is applied, palettes are expanded, grey is repeated, 16 bits are reduced to 8
-    and transparent pixels are laid over white.
+    The EXIF orientation is applied. Palettes are expanded, gray is repeated in three channels, 16
+    bits are reduced to 8, and transparent pixels are composited over white.
 
     Parameters
     ----------
     source : path or binary file object
-        A picture in a format that Pillow reads by itself, such as JPEG, PNG, TIFF, WebP or PGM.
+        An image in a format that Pillow reads without other programs, such as JPEG, PNG, TIFF,
+        WebP or PGM.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def decode(source: str | os.PathLike | BinaryIO) -> NDArray[Any]:
     FileNotFoundError
         If there is no such file.
     ImageError
-        If the file is no image, is truncated, has a pixel format without a known range, or holds
+        If the file is not an image, is truncated, has a pixel format without a known range, or has
         more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` (a decompression bomb).
     """
     try:
@@ -92,20 +94,21 @@ def refuse_bomb(image: PIL.Image.Image) -> None:
         )
 
 
-def _from_plain_jpeg(image: PIL.Image.Image) -> NDArray[Any] | None:
-    """Decode a JPEG of one scan that needs no turning by OpenCV: the same pixels in less time.
+def _from_plain_jpeg(image: PIL.ImageFile.ImageFile) -> NDArray[Any] | None:
+    """Decode an upright JPEG of one scan with OpenCV: the same pixels in less time.
 
-    Pillow has read the header. None is for everything else, which Pillow has to decode or refuse.
+    Pillow has read the header. Returns None for all other files, which are left to Pillow.
     """
     if (
         image.format != "JPEG"
         or image.mode not in ("L", "RGB")
         or {"exif", "xmp"} & set(image.info)
+        or image.fp is None
     ):
         return None
     image.fp.seek(0)
     data = image.fp.read()
-    # of a file that is cut short or damaged OpenCV gives the part there is, and the rest grey
+    # OpenCV does not fail on a truncated or damaged file: it fills the missing part with gray
     if not _is_whole_jpeg(data):
         return None
     import cv2
@@ -120,19 +123,19 @@ def _from_plain_jpeg(image: PIL.Image.Image) -> NDArray[Any] | None:
 
 
 def _is_whole_jpeg(data: bytes) -> bool:
-    """Tell whether a JPEG has one scan, without anything odd in it, and ends with it."""
+    """Return whether a JPEG ends with its only scan, and that has no unexpected markers."""
     scan = data.find(b"\xff\xda")
     return (
         scan >= 0
         and data.endswith(b"\xff\xd9")
-        and not _ODD_MARKER.search(data, scan + 2, len(data) - 2)
+        and not _UNEXPECTED_MARKER.search(data, scan + 2, len(data) - 2)
     )
 
 
 def to_rgb(image: PIL.Image.Image) -> NDArray[Any]:
-    """Turn an opened image upright, and into (H, W, 3) RGB pixels of uint8.
+    """Return the pixels of an opened image, upright, as (H, W, 3) RGB of uint8.
 
-    Raises ImageError for pixel formats without a known range, and whatever Pillow's decoders do.
+    Raises ImageError for pixel formats without a known range, and the errors of Pillow's decoders.
     """
     image = PIL.ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):

@@ -13,14 +13,19 @@ from skface._utils.validation import encode_labels, format_items
 
 
 def distinct_indices(rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Choose the images of `rows` to work on: the distinct ones of pairs, all of plain faces.
+    """Choose the images to process: the distinct ones of pairs, all of single faces.
+
+    Parameters
+    ----------
+    rows : Rows
+        Faces or pairs.
 
     Returns
     -------
     chosen : ndarray of shape (n_chosen,)
-        Places of the images.
+        Indices of the images.
     inverse : ndarray of shape (n_images,)
-        For every image its place in `chosen`.
+        For every image, its position in `chosen`.
     """
     if rows.arity == 2:
         return rows.distinct
@@ -29,24 +34,24 @@ def distinct_indices(rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def check_pair_labels(y: Any, n_pairs: int) -> NDArray[Any]:
-    """Check labels of pairs, and return which say that the pair shows one person.
+    """Check labels of pairs, and return which pairs are genuine.
 
     Parameters
     ----------
     y : array-like of shape (n_pairs,)
-        Labels of two kinds; the last one in sorted order means the same person.
+        Labels of two classes. The last class in sorted order means the same person.
     n_pairs : int
         Number of pairs.
 
     Returns
     -------
     same : ndarray of shape (n_pairs,), dtype bool
-        True for pairs of one person.
+        True for genuine pairs.
 
     Raises
     ------
     ValueError
-        If there are more or fewer labels than pairs, or not exactly two kinds.
+        If the number of labels differs from that of pairs, or there are not exactly two classes.
     """
     y = column_or_1d(y, warn=True)
     if len(y) != n_pairs:
@@ -63,17 +68,17 @@ def check_pair_labels(y: Any, n_pairs: int) -> NDArray[Any]:
 def identities_from_pairs(
     left: NDArray[Any], right: NDArray[Any], same: NDArray[Any], n_images: int
 ) -> NDArray[Any]:
-    """Recover identities from labelled pairs: what positive pairs connect is one person.
+    """Recover identities from labeled pairs: the components that genuine pairs connect.
 
-    Two groups of images that no positive pair connects are taken to be different people, whether
-    or not they were ever compared.
+    Images of different components are taken to show different people, even if no impostor pair
+    compares them.
 
     Parameters
     ----------
     left, right : ndarray of shape (n_pairs,)
         The two images of each pair, as integers in [0, n_images).
     same : ndarray of shape (n_pairs,), dtype bool
-        Whether the pair shows one person.
+        True for genuine pairs.
     n_images : int
         Number of distinct images.
 
@@ -85,7 +90,7 @@ def identities_from_pairs(
     Raises
     ------
     ValueError
-        If a pair labelled different lies inside one component: the labels contradict each other.
+        If both images of an impostor pair are in one component: the labels contradict each other.
 
     Examples
     --------
@@ -103,7 +108,8 @@ def identities_from_pairs(
     contradictions = np.flatnonzero(~same & (identities[left] == identities[right]))
     if len(contradictions):
         raise ValueError(
-            f"{len(contradictions)} pairs are labelled different although pairs labelled same "
-            f"connect their photos: rows {format_items(contradictions)}. Correct the labels."
+            f"{len(contradictions)} pairs are labeled as different people, although pairs labeled "
+            f"as the same person connect their photos: rows {format_items(contradictions)}. "
+            "Correct the labels."
         )
     return identities.astype(np.intp)

@@ -1,10 +1,9 @@
-"""Images that are decoded one by one, and how they form rows of faces or of pairs."""
+"""Sequences of images that are decoded on access, and rows of faces or pairs over them."""
 
-import hashlib
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,53 +13,70 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from skface._rows.decoding import decode, refuse_bomb, to_rgb
+from skface._utils.digests import digest_bytes
 from skface.exceptions import ImageError
 
 #: (mtime_ns, ctime_ns, size, inode) of a file, see :func:`skface._rows.checking.stat_signature`.
 FileSignature = tuple[int, int, int, int]
 
 
-class ImageSequence(Sequence[NDArray[Any]], ABC):
-    """Images that are decoded one by one, when they are asked for.
+class ImageSequence(ABC):
+    """Images that are decoded one by one, on access.
 
-    ``sequence[i]`` is an (H, W, 3) RGB array: uint8, or floating 0..1 (all NaN for a face that an
-    earlier step failed to find). It raises ImageError, or FileNotFoundError, for a bad file.
+    ``sequence[i]`` is an (H, W, 3) RGB array: uint8, or floating 0..1. It is all NaN for a missing
+    face, which an earlier step did not find. A file that cannot be read raises ImageError, one that
+    does not exist FileNotFoundError.
     """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    @abstractmethod
+    def __getitem__(self, i: int) -> NDArray[Any]:
+        """Decode image `i`."""
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[i] for i in range(len(self)))
 
     @property
     @abstractmethod
     def size(self) -> tuple[int, int] | None:
-        """(H, W) if all images are known to share it without decoding any, else None."""
+        """(H, W) if it is known, without decoding, that all images have it, else None."""
 
     @abstractmethod
     def key(self, i: int) -> Hashable:
-        """Return a key of image `i`: equal keys mean equal pixels."""
+        """Return a key of image `i`; equal keys mean equal pixels.
+
+        A path is its own key, a str. The key of pixels is a tuple (digest, shape, dtype), and that
+        of a PIL image that cannot be decoded is `i`.
+        """
 
     def keys(self) -> list[Hashable]:
-        """Return the key of every image; missing faces are equal to nothing."""
-        # two faces that were not found are equal, but need not be of one photo
+        """Return the key of every image; each missing face has a key of its own."""
+        # the pixels of all missing faces are equal, but their photos need not be
         return [("missing", i) if self.is_missing(i) else self.key(i) for i in range(len(self))]
 
     @property
     def signatures(self) -> dict[str, FileSignature]:
-        """Signature of every file that exists, by key, when the rows were checked."""
+        """Signatures, by key, of the files that existed when the rows were checked."""
         return {}
 
     @abstractmethod
     def name(self, i: int) -> str:
-        """Name image `i` for a message."""
+        """Return the name of image `i` for a message."""
 
     @abstractmethod
     def is_missing(self, i: int) -> bool:
-        """Tell, without decoding, whether image `i` is all NaN: a face that was not found."""
+        """Return whether image `i` is a missing face, without decoding it."""
 
     def found(self, indices: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Mark those of these images that are not known to be missing."""
+        """Return, for each of these images, whether it is not a missing face."""
         return np.array([not self.is_missing(i) for i in indices.tolist()], dtype=bool)
 
     @abstractmethod
     def take(self, indices: NDArray[np.intp]) -> NDArray[Any]:
-        """Return these images, not decoded, in a form that :func:`check_images` accepts."""
+        """Return these images, not decoded, as :func:`check_images` accepts them."""
 
 
 class ArrayImages(ImageSequence):
@@ -70,14 +86,14 @@ class ArrayImages(ImageSequence):
         self._array = array
         self._arity = arity
 
-    def _pixels(self, i: Any) -> NDArray[Any]:
-        # joining the first two axes of pairs would copy an array that is not contiguous
+    def _pixels(self, i: int | NDArray[np.intp]) -> NDArray[Any]:
+        # reshaping pairs to (2n, ...) would copy an array that is not contiguous
         return self._array[i] if self._arity == 1 else self._array[i // 2, i % 2]
 
     def __len__(self) -> int:
         return len(self._array) * self._arity
 
-    def __getitem__(self, i: Any) -> NDArray[Any]:
+    def __getitem__(self, i: int) -> NDArray[Any]:
         return _as_rgb(self._pixels(i))
 
     @property
@@ -100,13 +116,13 @@ class ArrayImages(ImageSequence):
 
 
 class Vectors(ArrayImages):
-    """Feature vectors in the place of images: an array (n, d), or (n, 2, d) for pairs."""
+    """Feature vectors instead of images: an array (n, d), or (n, 2, d) for pairs."""
 
-    def __getitem__(self, i: Any) -> NDArray[Any]:
+    def __getitem__(self, i: int) -> NDArray[Any]:
         return self._pixels(i)
 
     def is_missing(self, i: int) -> bool:
-        # unlike an image, a vector may lack some values; that is left to the transformer
+        # unlike an image, a vector may be NaN in part; the transformer checks whether it may
         return self._array.dtype.kind == "f" and bool(np.isnan(self._pixels(i)).all())
 
 
@@ -117,12 +133,12 @@ class ItemImages(ImageSequence):
         self._items = items
         self._arity = arity
         self._signatures = signatures
-        self._pil_lock = threading.Lock()  # one image in two rows must not be loaded twice at once
+        self._pil_lock = threading.Lock()  # two threads must not load one PIL image
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, i: Any) -> NDArray[Any]:
+    def __getitem__(self, i: int) -> NDArray[Any]:
         item = self._items[i]
         if is_path(item):
             return decode(item)
@@ -150,13 +166,13 @@ class ItemImages(ImageSequence):
             return os.fspath(item)
         if isinstance(item, PIL.Image.Image):
             try:
-                return _content_key(self[i])  # as it is used: turned upright, and 16 bits reduced
+                return _content_key(self[i])  # decoded, because EXIF may rotate the image
             except ImageError:
-                return id(item)  # decoding it will raise the error
+                return i  # the error is raised when the image is used
         return _content_key(item)
 
     def keys(self) -> list[Hashable]:
-        # a fast loop: there are thousands of paths in every fit and score of a search
+        # a fast loop, because every fit and score of a search may pass thousands of paths
         keys = list(self._items)
         for i, item in enumerate(keys):
             if type(item) is not str:
@@ -181,33 +197,33 @@ class ItemImages(ImageSequence):
         return super().found(indices)
 
     def take(self, indices: NDArray[np.intp]) -> NDArray[Any]:
-        # filled one by one: numpy would unpack a list of arrays of one shape
+        # filled one by one, because numpy would unpack a list of arrays of one shape
         taken = np.empty(len(indices), dtype=object)
-        for place, i in enumerate(indices):
-            taken[place] = self._items[i]
+        for position, i in enumerate(indices):
+            taken[position] = self._items[i]
         return taken
 
 
 def row_name(i: int, arity: int) -> str:
-    """Name image `i` by its row, and for pairs by its place in the row."""
+    """Return the row of image `i`, and for pairs its position in the row, for a message."""
     return f"row {i}" if arity == 1 else f"row {i // 2}, photo {i % 2}"
 
 
 def is_path(item: Any) -> bool:
-    """Tell whether an item is a path."""
-    return isinstance(item, (str, os.PathLike))  # a union takes twice as long
+    """Return whether an item is a path."""
+    return isinstance(item, (str, os.PathLike))  # a union takes twice the time
 
 
 def is_image(item: Any) -> bool:
-    """Tell whether an item is a path, a PIL image, or an array that can only be one image."""
+    """Return whether an item is a path, a PIL image, or an array that can only be one image."""
     if isinstance(item, np.ndarray):
         is_rgb = item.ndim == 3 and item.shape[-1] == 3 and item.shape[0] != 2
         return item.dtype.kind in "uif" and (item.ndim == 2 or is_rgb)
-    return isinstance(item, (str, os.PathLike, PIL.Image.Image))  # a union takes twice as long
+    return isinstance(item, (str, os.PathLike, PIL.Image.Image))  # a union takes twice the time
 
 
 def _as_rgb(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Give checked pixels three channels, integers as uint8."""
+    """Return checked pixels with three channels, integers as uint8."""
     if pixels.dtype.kind in "ui":
         pixels = pixels.astype(np.uint8, copy=False)
     if pixels.ndim == 2:
@@ -215,18 +231,17 @@ def _as_rgb(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels
 
 
-def _content_key(pixels: NDArray[Any], *more: Hashable) -> Hashable:
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16).digest()
-    return digest, pixels.shape, pixels.dtype.str, *more
+def _content_key(pixels: NDArray[Any]) -> tuple[str, tuple[int, ...], str]:
+    return digest_bytes(np.ascontiguousarray(pixels).data), pixels.shape, pixels.dtype.str
 
 
 def is_missing(pixels: NDArray[Any]) -> bool:
-    """Tell whether an image is all NaN: a face that an earlier step could not read or find."""
+    """Return whether an image is all NaN: a face that an earlier step could not read or find."""
     return pixels.dtype.kind == "f" and bool(np.isnan(pixels.flat[0]))
 
 
 def to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return pixels as uint8, of uint8 or of floats in 0..1."""
+    """Convert pixels, uint8 or floats in 0..1, to uint8."""
     if pixels.dtype == np.uint8:
         return pixels
     return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
@@ -254,29 +269,29 @@ class Rows:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(H, W) if all images are known to share it without decoding any, else None."""
+        """(H, W) if it is known, without decoding, that all images have it, else None."""
         return self.images.size
 
     @cached_property
     def distinct(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The distinct images: by path, or by content for pixels.
+        """The distinct images, by path or by the content of pixels, as ``(first, inverse)``.
 
-        Two arrays: the first place of each distinct image, (n_distinct,), ascending; and for every
-        image its number among the distinct ones, (len(images),), so that ``values[inverse]``
-        regroups values that were computed once per distinct image. Faces that an earlier step did
-        not find count as different ones.
+        `first` (n_distinct,) is the index of the first occurrence of each distinct image,
+        ascending. `inverse` (len(images),) is, for every image, its position in `first`: if
+        ``values`` has one entry per distinct image, ``values[inverse]`` has one per image. Every
+        missing face counts as distinct.
         """
         keys = self.images.keys()
-        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-        inverse = np.fromiter(map(places.__getitem__, keys), np.intp, len(keys))
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        inverse = np.fromiter(map(numbers.__getitem__, keys), np.intp, len(keys))
         return np.unique(inverse, return_index=True)[1], inverse
 
     def regroup(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Turn one value per image, (n * arity, ...), into (n, ...) or (n, 2, ...)."""
+        """Reshape values per image to (n, ...) for faces, and (n, 2, ...) for pairs."""
         return values if self.arity == 1 else values.reshape(self.n_rows, 2, *values.shape[1:])
 
 
 def vector_rows(X: NDArray[Any]) -> Rows:
-    """Take the rows of a checked (n, d) or (n, 2, d) array as vectors instead of images."""
+    """Return rows of feature vectors, of a checked array (n, d), or (n, 2, d) for pairs."""
     arity = X.ndim - 1
     return Rows(Vectors(X, arity), arity)

@@ -1,4 +1,4 @@
-"""RowTransformer: base of transformers that give one value per face."""
+"""RowTransformer: base class of transformers that return one value per face."""
 
 from abc import ABC, abstractmethod
 from numbers import Integral
@@ -19,10 +19,14 @@ class _SetOutputMixin(TransformerMixin):
         return values
 
 
-class _PairsMixin(ABC):
-    """The part of `transform` that scikit-learn does not wrap: no frame holds values of pairs."""
+class _UnwrappedTransform(
+    _SetOutputMixin,
+    ABC,
+    auto_wrap_output_keys=None,  # type: ignore[call-arg]  # of scikit-learn's untyped base
+):
+    """The part of `transform` that is not wrapped, because no data frame holds values of pairs."""
 
-    def transform(self, X: Any) -> NDArray[Any]:
+    def transform(self, X: Any) -> NDArray[Any]:  # type: ignore[override]
         """Transform faces, or both faces of pairs, each distinct photo of pairs once.
 
         Parameters
@@ -33,22 +37,22 @@ class _PairsMixin(ABC):
         Returns
         -------
         values : ndarray of shape (n, ...) or (n, 2, ...)
-            One value per face. Vectors of faces are a data frame if `set_output` asks for one; the
+            One value per face. Vectors of faces are a data frame if `set_output` requests one. The
             values of pairs are always an array.
 
         Raises
         ------
         ValueError
-            If `X` is not made of images, or a file cannot be decoded (all of them are named).
+            If `X` does not hold images, or files cannot be decoded. The message names all files.
         FileNotFoundError
-            If image files are missing (all of them are named).
+            If image files do not exist. The message names all of them.
         """
         check_is_fitted(self)
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         return self._regrouped_values(X, self._check_rows(X))
 
     def _regrouped_values(self, X: Any, rows: Rows) -> NDArray[Any]:
-        """Return what `transform` does, for rows that were checked."""
+        """Transform checked rows."""
         values = rows.regroup(self._transform_rows(rows))
         return super().transform(X, values) if rows.arity == 1 else values
 
@@ -65,7 +69,7 @@ class _PairsMixin(ABC):
         Returns
         -------
         values : ndarray of shape (n, ...) or (n, 2, ...)
-            As of `transform`.
+            As `transform` returns them.
         """
         return self._fit_transform(X, y)
 
@@ -89,9 +93,9 @@ class _PairsMixin(ABC):
         return tags
 
 
-class RowTransformer(_PairsMixin, _SetOutputMixin):
-    """Base of transformers that give one value per face: (n, ...), and (n, 2, ...) for pairs.
+class RowTransformer(_UnwrappedTransform):
+    """Base class of transformers that return one value per face, also for both faces of pairs.
 
-    A subclass has a parameter `batch_size`, decides in `_check_rows` what the rows are, and
-    transforms their images in `_transform_rows`.
+    A subclass has a parameter `batch_size` and implements `fit`, `_check_rows` and
+    `_transform_rows`.
     """

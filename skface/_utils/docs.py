@@ -1,4 +1,4 @@
-"""Parameter docs that several classes share, written once."""
+"""Descriptions of parameters that several classes share."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -26,16 +26,11 @@ def share_docs(docs: Mapping[str, str]) -> Callable[[C], C]:
     ... class Sampler:
     ...     '''Draw.
     ...
-    ...     Parameters
-    ...     ----------
     ...     %(seed)s
     ...     '''
     >>> print(Sampler.__doc__)
     Draw.
     <BLANKLINE>
-
-    Parameters
-    ----------
         seed : int
             Seed of the generator.
     """

@@ -1,4 +1,4 @@
-"""What a process may compute with: runtimes that are installed, and its share of threads."""
+"""Runtimes that are installed, and the threads that a process may use."""
 
 import importlib.util
 import os
@@ -7,14 +7,14 @@ import joblib
 
 
 def is_installed(runtime: str) -> bool:
-    """Tell whether a runtime can be imported, without importing it."""
+    """Return whether a runtime can be imported, without importing it."""
     return importlib.util.find_spec(runtime) is not None
 
 
 def thread_share() -> int:
-    """Return how many threads this process may compute with.
+    """Return the number of threads that this process may compute with.
 
-    joblib gives its worker processes their share through the environment, which OpenMP reads but
+    joblib sets the share of its worker processes in ``OMP_NUM_THREADS``, which OpenMP reads and
     other runtimes do not.
     """
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()

@@ -1,4 +1,4 @@
-"""Argument checks and error wording that the whole package shares."""
+"""Checks of arguments, and wording of errors, that the whole package shares."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import check_scalar
 
 
@@ -26,33 +27,33 @@ def check_finite(value: Any, name: str, *, boundary: str = "neither") -> float:
 
 
 def format_items(items: Iterable[Any], limit: int = 5) -> str:
-    """Name the first few of `items` and count the rest: ``'3, 7, 9 and 12 more'``."""
+    """Join the first `limit` items, and count the others: ``'3, 7, 9 and 12 more'``."""
     names = [str(item) for item in items]
     if len(names) <= limit:
         return ", ".join(names)
     return f"{', '.join(names[:limit])} and {len(names) - limit} more"
 
 
-def encode_labels(labels: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct labels, sorted, and for every entry the number of its label."""
+def encode_labels(labels: Any, name: str) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return the distinct labels, sorted, and for every entry the index of its label."""
     labels = np.asarray(labels)
     if labels.dtype.kind in "fO":
         entries = labels.reshape(len(labels), -1)
         missing = [row for row, entry in enumerate(entries) if any(map(_is_missing, entry))]
         if missing:
             raise ValueError(
-                f"{name} lacks a label in row {format_items(missing)}. Give it one, or leave the "
-                "row out."
+                f"{name} lacks a label in row {format_items(missing)}. Add labels, or leave these "
+                "rows out."
             )
     try:
-        distinct, numbers = np.unique(labels, return_inverse=True)
+        distinct, indices = np.unique(labels, return_inverse=True)
     except TypeError as error:
         raise ValueError(
             f"{name} mixes types that cannot be ordered; use numbers only or strings only."
         ) from error
-    return distinct, numbers.reshape(labels.shape)
+    return distinct, indices.reshape(labels.shape)
 
 
 def _is_missing(value: Any) -> bool:
-    """Tell whether `value` is None, NaN, NaT or pandas.NA (which cannot be compared)."""
+    """Return whether `value` is None, NaN, NaT or pandas.NA (which cannot be compared)."""
     return value is None or type(value).__name__ == "NAType" or bool(value != value)

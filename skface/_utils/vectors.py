@@ -1,4 +1,4 @@
-"""Vectors of unit length."""
+"""Unit vectors."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ def unit_vectors(vectors: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np
     Returns
     -------
     unit : ndarray of shape (n, d)
-        Vectors of length 1, in float64, so that each depends on its own row only. A row without a
-        direction is NaN.
+        Vectors of length 1, in float64. Each depends on its own row only. A row that is not finite
+        or all zero becomes NaN.
     usable : ndarray of shape (n,), dtype bool
-        Rows that have a direction: finite, and not all zero.
+        False for the rows that become NaN.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""FaceAligner: from a photo to the crop that a network was trained with."""
+"""FaceAligner: from photos to crops of faces."""
 
 import warnings
 from collections.abc import Callable
@@ -29,70 +29,74 @@ from skface.alignment._yunet import N_VALUES, YuNet
 from skface.exceptions import FaceNotFoundError, ImageError
 from skface.weights import REGISTRY, locate_weights
 
-_MOST_PHOTOS_PER_TASK = 8
+_MAX_PHOTOS_PER_TASK = 8
 
-Slots = NDArray[np.intp]  # places of a photo among the images of the rows
+Slots = NDArray[np.intp]  # indices of a photo among the images of the rows: pairs may repeat it
 
 
 class FaceAligner(
-    CallbackSupportMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+    CallbackSupportMixin,
+    TransformerMixin,
+    BaseEstimator,
+    auto_wrap_output_keys=None,  # type: ignore[call-arg]  # of scikit-learn's untyped base
 ):
-    """Cut the face out of a photo, upright and in the place where a network expects it.
+    """Detect the face of each photo, and crop it as a network expects it.
 
-    OpenCV's YuNet [1]_, or a network of that kind which comes with skface, finds faces and their
-    five landmarks. One face is chosen. The photo is turned, scaled and shifted so that the
-    landmarks come as near as possible to those of the crop (least-squares similarity [2]_). A
-    network detects one face at several grid cells; these detections are averaged [3]_, so that a
-    little noise moves the landmarks only a little. Photos may differ in size. Of pairs, each
-    distinct photo is processed once.
+    A detector finds faces and five landmarks of each: OpenCV's YuNet [1]_, or a smaller network
+    that comes with skface. One face is chosen. The photo is rotated, scaled and shifted so that the
+    landmarks fit those of the crop (least-squares similarity [2]_). A network detects one face in
+    several cells of its grids. These detections are averaged [3]_, so that a little noise moves the
+    landmarks only a little. Photos may differ in size. Each distinct photo of pairs is processed
+    once.
 
     Parameters
     ----------
     geometry : str or tuple (points, (width, height)), default="skface-mini"
-        The crop: the name of registered weights, which means the crop that they were trained with;
-        "arcface-112", "sphereface-112x96", "open-model-zoo-128" or "facenet-160"; or five (x, y)
-        points and a size in pixels. The default is the crop of the embedders' default weights.
-        "facenet-160" is an approximation: those networks were trained on boxes, without landmarks.
+        The crop. The name of registered weights means the crop that they were trained with. Other
+        names are "arcface-112", "sphereface-112x96", "open-model-zoo-128" and "facenet-160". A
+        tuple holds five (x, y) points and a size, in pixels. The default is the crop of the default
+        weights. "facenet-160" is an approximation, because those networks were trained on boxes,
+        without landmarks.
     detector : str, path or callable, default="auto"
-        What finds the faces:
+        The detector:
 
-        * "auto": YuNet, the better one, if its file is available, else "skface-detector". Nothing
-          is downloaded; `detector_name_` says which one it is. Name the detector if you use
-          ``Pipeline(memory=...)``, which takes "auto" on another machine for the same detector.
-        * "yunet": downloaded if it is not available and that is allowed.
+        * "auto": YuNet, which is better, if its file is available, else "skface-detector". Nothing
+          is downloaded. `detector_name_` says which one is used. ``Pipeline(memory=...)`` cannot
+          notice that "auto" is another detector on another machine: name the detector there.
+        * "yunet": downloaded if it is not available, unless ``SKFACE_OFFLINE=1`` is set.
         * "skface-detector": comes with skface.
-        * an ONNX file of YuNet;
-        * a function that takes a photo, an (H, W, 3) RGB array of uint8, and returns its faces as
-          an array (k, 15): x, y, width and height of the box, x and y of viewer's left eye, right
-          eye, nose, left and right mouth corner, and a score. With `n_jobs` it is called by several
-          threads at a time.
+        * path of an ONNX file with the inputs and outputs of YuNet.
+        * function from a photo, (H, W, 3) RGB of uint8, to its faces, (k, 15): x, y, width and
+          height of the box; x and y of the left eye (as the viewer sees it), right eye, nose, left
+          and right mouth corner; and a score. With `n_jobs`, several threads call it at a time.
 
-        Networks are run by onnxruntime where that is installed, which is faster than OpenCV.
+        onnxruntime runs the network if it is installed, because it is faster than OpenCV.
     face_policy : {"largest", "center", "best_score", "single"}, default="largest"
-        Which face of several is meant. "center" weighs size against distance from the middle of
-        the photo. Under "single", several faces are a failure.
+        Which face to use if there are several. "center" weighs the size of a face against its
+        distance from the center of the photo. With "single", several faces are a failure.
     min_score : float, default=0.6
-        Least score of a face, from 0 to 1.
+        Lowest score of a face, from 0 to 1.
     detection_size : int, default=640
-        Longer side, in pixels, to which larger photos are scaled down for detection. Time grows
-        with its square. Faces of a few pixels need more; 320 is enough for photos that a face
-        fills. Photos of less than 240 pixels are enlarged to 240, by a factor of 2 at most. If no
-        face is found, half the scale is tried, because faces wider than about 600 pixels may be
-        missed, and then up to twice the size of the photo.
+        Longer side, in pixels, to which larger photos are scaled down for detection. The time
+        grows with its square. Faces of a few pixels need a larger one; 320 is enough for photos
+        that a face fills. Photos of less than 240 pixels are enlarged to 240, by a factor of 2 at
+        most. If no face is found, detection is tried at half the scale, because faces wider than
+        about 600 pixels may be missed, and then at up to twice the size of the photo.
     on_failure : {"raise", "nan"}, default="raise"
-        What to do with photos without a usable face: "raise" an error that names all of them, or
-        return rows of NaN with a warning. "nan" also accepts files that are missing or broken.
+        What to do with photos without a usable face. "raise" raises an error that names all of
+        them. "nan" warns, and their crops are NaN; it also accepts files that are missing or
+        broken.
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of one photo, needed for flattened rows only.
     n_jobs : int, default=None
-        Photos processed at a time, in threads; -1 means all processors. None means the number that
-        a :func:`joblib.parallel_config` context sets; without one, all threads that this process
-        may use for a network, and one for a function.
+        Number of threads, each of which processes a photo at a time; -1 means all processors. None
+        means the number that a :func:`joblib.parallel_config` context sets. Without such a context,
+        a network is run in all threads that this process may use, and a function in one.
 
     Attributes
     ----------
     geometry_ : Geometry
-        Template and size of the crop.
+        Landmarks and size of the crop.
     detector_ : ndarray of shape (n_bytes,), dtype uint8, or callable
         The detector's file, read-only, so that a pickled aligner needs no file.
     detector_digest_ : str or None
@@ -118,12 +122,12 @@ class FaceAligner(
     --------
     >>> import numpy as np
     >>> from skface import FaceAligner
-    >>> photos = np.zeros((3, 60, 60, 3), dtype=np.uint8)  # nobody is on them
+    >>> photos = np.zeros((3, 60, 60, 3), dtype=np.uint8)  # without faces
     >>> aligner = FaceAligner(detector="skface-detector").fit(photos)
     >>> [len(scores) for scores in aligner.detect(photos).scores]
     [0, 0, 0]
 
-    A detector of your own, which finds the same face in every photo:
+    A custom detector, which finds the same face in every photo:
 
     >>> def detector(photo):
     ...     eyes_nose_mouth = [20, 20, 40, 20, 30, 30, 22, 42, 38, 42]
@@ -184,7 +188,7 @@ class FaceAligner(
         return self
 
     def transform(self, X: Any) -> NDArray[Any]:
-        """Cut out the face of every photo.
+        """Crop the face of every photo.
 
         Parameters
         ----------
@@ -194,18 +198,20 @@ class FaceAligner(
         Returns
         -------
         crops : ndarray of shape (n, height, width, 3) or (n, 2, height, width, 3)
-            RGB. uint8 with ``on_failure="raise"``. With "nan" float32 from 0 to 1, and NaN where
-            the face was not found.
+            RGB. With ``on_failure="raise"`` uint8. With "nan" float32 from 0 to 1, and NaN where
+            no usable face was found.
 
         Raises
         ------
         FaceNotFoundError
-            With ``on_failure="raise"``, if photos have no face, or several under
-            ``face_policy="single"``. Every photo is tried first, and all are named.
+            With ``on_failure="raise"``, if photos have no face, or several with
+            ``face_policy="single"``. All photos are tried first, and the message names each that
+            failed.
         skface.exceptions.ImageError
-            With ``on_failure="raise"``, if files cannot be read; all are named.
+            With ``on_failure="raise"``, if files cannot be read. The message names all of them.
         FileNotFoundError
-            With ``on_failure="raise"``, if files do not exist; before any photo is tried.
+            With ``on_failure="raise"``, if files do not exist. It is raised before any photo is
+            processed, and names all of them.
         """
         check_is_fitted(self)
         rows = self._check_rows(X)
@@ -223,7 +229,7 @@ class FaceAligner(
         return rows.regroup(crops)
 
     def detect(self, X: Any) -> Bunch:
-        """Find all faces, to see what `transform` chooses from.
+        """Detect all faces: those among which `transform` chooses.
 
         Parameters
         ----------
@@ -235,13 +241,13 @@ class FaceAligner(
         faces : Bunch of three lists with one item per row
             ``boxes`` (k, 4) as x, y, width and height, ``landmarks`` (k, 5, 2) as x and y, both in
             pixels of the photo, and ``scores`` (k,), highest first. k is 0 for a photo without a
-            face. For pairs every item is a tuple of two such arrays.
+            face. For pairs, every item is a tuple of two such arrays.
 
         Raises
         ------
         FaceNotFoundError, skface.exceptions.ImageError, FileNotFoundError
-            With ``on_failure="raise"``, as `transform`, for photos that are NaN and for files that
-            are missing or broken; not for photos without a face.
+            With ``on_failure="raise"``, as in `transform`, for photos that are NaN and for files
+            that are missing or broken. A photo without a face is not an error here.
         """
         check_is_fitted(self)
         rows = self._check_rows(X)
@@ -266,12 +272,12 @@ class FaceAligner(
         )
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Do nothing: crops are images, which no data frame holds.
+        """Do nothing, because a data frame cannot hold crops.
 
         Parameters
         ----------
         transform : {"default", "pandas", "polars"} or None, default=None
-            Ignored, so that a pipeline with this step can set the output of the others.
+            Ignored, so that ``Pipeline.set_output`` works for the other steps.
 
         Returns
         -------
@@ -281,13 +287,13 @@ class FaceAligner(
         return self
 
     def _value_state(self) -> dict[str, Any]:
-        """Return what the crops depend on beside the photos."""
+        """Return everything besides the photos that the crops depend on."""
         names = ("geometry_", "face_policy", "min_score", "detection_size", "on_failure")
         state = {name: getattr(self, name) for name in (*names, "image_shape")}
         return state | {"detector": self.detector_digest_ or self.detector_}
 
     def _pretrained_files(self) -> tuple[Path, ...]:
-        """Name the files that `fit` reads, which learns nothing from its rows."""
+        """Return the files that `fit` reads; it learns nothing from its rows."""
         if callable(self.detector):
             return ()
         detector = resolve_auto(self.detector)
@@ -309,49 +315,50 @@ class FaceAligner(
         rows: Rows,
         work: Callable[[Slots, NDArray[np.uint8], NDArray[np.float64]], None],
     ) -> None:
-        """Call ``work(slots, photo, faces)`` in threads, and report the photos that fail.
+        """Call ``work(slots, photo, faces)`` for each distinct photo, in threads.
 
-        `slots` are the places that a photo has among the images of `rows`.
+        `slots` are the indices of the photo among the images of `rows`. Photos that fail are
+        reported at the end.
         """
         chosen, inverse = distinct_indices(rows)
         slots = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
         detect = self._build_detector()
 
-        # Failures are returned as text: the traceback of an error would keep its photo in memory.
-        def try_one(place: int) -> tuple[type[Exception], str] | None:
-            name = rows.images.name(chosen[place])
+        # Failures are returned as text, because the traceback of an error holds the photo.
+        def try_one(number: int) -> tuple[type[Exception], str] | None:
+            name = rows.images.name(chosen[number])
             try:
-                photo = rows.images[chosen[place]]
+                photo = rows.images[chosen[number]]
             except FileNotFoundError:
                 return ImageError, f"{name}: there is no such file"
             except ImageError as error:
                 return ImageError, str(error)  # begins with the name
             try:
-                photo = _in_bytes(photo)
-                work(slots[place], photo, detect(photo))
+                photo = _as_contiguous_bytes(photo)
+                work(slots[number], photo, detect(photo))
             except (FaceNotFoundError, cv2.error) as error:
                 return FaceNotFoundError, f"{name}: {error}"
             return None
 
-        # Threads, because the results are written to arrays of this process. joblib's own Parallel,
-        # because scikit-learn's would set the warning filters, which threads share, per photo.
+        # Threads, because `work` writes to arrays of this process. joblib's Parallel and not
+        # scikit-learn's, which would set the warning filters of all threads for every photo.
         # Several photos per task, because dispatching takes time, and several tasks per thread.
-        n_photos = max(1, min(_MOST_PHOTOS_PER_TASK, len(chosen) // (8 * thread_share())))
-        outcomes = Parallel(n_jobs=self._n_threads(), require="sharedmem", batch_size=n_photos)(
-            delayed(try_one)(place) for place in range(len(chosen))
+        n_photos = max(1, min(_MAX_PHOTOS_PER_TASK, len(chosen) // (8 * thread_share())))
+        n_jobs = self.n_jobs
+        if n_jobs is None:
+            n_jobs = get_active_backend()[1]  # joblib ignores it where the backend has processes
+        if n_jobs is None and not callable(self.detector_):
+            n_jobs = thread_share()
+        outcomes = Parallel(n_jobs=n_jobs, require="sharedmem", batch_size=n_photos)(
+            delayed(try_one)(number) for number in range(len(chosen))
         )
         failures = [outcome for outcome in outcomes if outcome is not None]
         if failures:
             self._report(failures, len(chosen))
 
-    def _n_threads(self) -> int | None:
-        """Return how many photos to work on at a time; None leaves it to joblib."""
-        is_open = self.n_jobs is None and get_active_backend()[1] is None
-        return thread_share() if is_open and not callable(self.detector_) else self.n_jobs
-
     def _report(self, failures: list[tuple[type[Exception], str]], n_photos: int) -> None:
-        """Raise, or warn of, what went wrong."""
-        detector = getattr(self, "detector_name_", self.detector)  # older pickles lack the name
+        """Raise an error about the photos that failed, or warn."""
+        detector = self.detector_name_
         summary = f"{len(failures)} of {n_photos} photos cannot be aligned (detector: {detector})"
         reasons = [reason.rstrip(".\n") for _, reason in failures]
         if self.on_failure == "nan":
@@ -366,20 +373,20 @@ class FaceAligner(
                 f"{summary}: {', '.join(reasons)}. Remove or replace these photos, or set "
                 "on_failure='nan' to mark them and go on."
             )
-        ways_out = ["Remove or replace these photos"]
+        remedies = ["Remove or replace these photos"]
         if any(SEVERAL in reason for reason in reasons):
-            ways_out.append("choose another face_policy")
+            remedies.append("choose another face_policy")
         if any(SEVERAL not in reason for reason in reasons):
             if detector == "skface-detector":
-                ways_out.append("fit with detector='yunet'")
-            ways_out.append("lower min_score")
+                remedies.append("fit with detector='yunet'")
+            remedies.append("lower min_score")
         raise FaceNotFoundError(
-            f"{summary}: {', '.join(reasons)}. {', '.join(ways_out)}, look at detect(X), or set "
+            f"{summary}: {', '.join(reasons)}. {', '.join(remedies)}, look at detect(X), or set "
             "on_failure='nan' to mark them and go on."
         )
 
     def _build_detector(self) -> Detector:
-        """Return a function that finds the faces of a photo, highest score first."""
+        """Return a function from a photo to its faces, highest score first."""
         if callable(self.detector_):
             find = check_detector(self.detector_)
         else:
@@ -407,8 +414,8 @@ class FaceAligner(
         return tags
 
 
-def _in_bytes(photo: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return pixels as uint8, which detector and warp take."""
+def _as_contiguous_bytes(photo: NDArray[Any]) -> NDArray[np.uint8]:
+    """Convert pixels to contiguous uint8."""
     if is_missing(photo):
-        raise FaceNotFoundError("a face that was not found before (NaN)")
+        raise FaceNotFoundError("an earlier step did not find the face (NaN)")
     return np.ascontiguousarray(to_bytes(photo))

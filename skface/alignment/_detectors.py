@@ -1,4 +1,4 @@
-"""Detectors by name, file or function."""
+"""Load a detector by its name or file, or take a function."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Detector = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
 
 def resolve_auto(detector: Any) -> Any:
-    """Return the registered name that "auto" stands for now, and any other detector as it is."""
+    """Return the registered name that "auto" means now; other detectors are returned unchanged."""
     if not (isinstance(detector, str) and detector == "auto"):
         return detector
     is_available = any(os.path.lexists(path) for path in locate_weights("yunet"))
@@ -37,7 +37,7 @@ def load_detector(
     detector : str, path or callable
         See :class:`skface.FaceAligner`.
     owner : object
-        Who uses it. Its file is read once per process while it does not change.
+        The aligner that uses it. The file is read once per process while it does not change.
 
     Returns
     -------
@@ -51,24 +51,22 @@ def load_detector(
     Raises
     ------
     ValueError
-        If it is none of these, or the file is not a YuNet model.
+        If `detector` is none of these, or the file is not a YuNet model.
     WeightsError
-        If its file is not available.
+        If the file is not available.
     """
     if callable(detector):
         return detector, None, getattr(detector, "__name__", type(detector).__name__)
     given, detector = detector, resolve_auto(detector)
     if isinstance(detector, str) and detector in REGISTRY:
         if weights_info(detector).kind != "detector":
-            raise ValueError(f"detector={detector!r} are weights of an embedder.")
+            raise ValueError(f"detector={detector!r} names an embedder. {_known_detectors()}")
         path = locate_weights(detector)[0]
     elif isinstance(detector, str | os.PathLike) and os.path.isfile(detector):
         path = Path(detector)
     else:
-        known = [name for name, entry in REGISTRY.items() if entry.kind == "detector"]
         raise ValueError(
-            f"detector={detector!r} is neither a function, a file nor one of auto, "
-            f"{format_items(known)}."
+            f"detector={detector!r} is not a function, a file or a known name. {_known_detectors()}"
         )
 
     def read() -> tuple[NDArray[np.uint8], str]:
@@ -79,8 +77,13 @@ def load_detector(
     return model, digest, str(detector)
 
 
+def _known_detectors() -> str:
+    known = [name for name, entry in REGISTRY.items() if entry.kind == "detector"]
+    return f"Known names: auto, {format_items(known)}."
+
+
 def check_detector(detector: Callable[..., Any]) -> Detector:
-    """Wrap a user's detector in a check of what it returns."""
+    """Wrap a user's detector, so that the shape of its result is checked."""
 
     def find(photo: NDArray[np.uint8]) -> NDArray[np.float64]:
         faces = np.asarray(detector(photo), dtype=np.float64)
@@ -88,8 +91,8 @@ def check_detector(detector: Callable[..., Any]) -> Detector:
             return np.empty((0, N_VALUES))
         if faces.ndim != 2 or faces.shape[1] != N_VALUES or not np.isfinite(faces).all():
             raise ValueError(
-                f"detector={detector!r} returned shape {faces.shape}; expected finite (k, 15): x, "
-                "y, width, height, five points and a score per face."
+                f"detector={detector!r} returned shape {faces.shape}; expected finite values "
+                "(k, 15): x, y, width, height, five points and a score per face."
             )
         return faces
 
@@ -97,7 +100,7 @@ def check_detector(detector: Callable[..., Any]) -> Detector:
 
 
 def _read_model(path: Path) -> tuple[NDArray[np.uint8], str]:
-    """Read a model file that works: its bytes, read-only because they are shared, and a digest."""
+    """Read a model file and try it; return its bytes, read-only because shared, and a digest."""
     model = np.fromfile(path, dtype=np.uint8)
     try:
         YuNet(model)(np.zeros((64, 64, 3), dtype=np.uint8), 0.5, 64)
@@ -106,7 +109,7 @@ def _read_model(path: Path) -> tuple[NDArray[np.uint8], str]:
             f"detector={str(path)!r} is not a YuNet model that OpenCV reads: {error}"
         ) from error
     model.flags.writeable = False
-    return model, digest_bytes(model)
+    return model, digest_bytes(model.data)
 
 
 def _fetch(name: str, given: str) -> Path:

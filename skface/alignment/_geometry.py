@@ -1,4 +1,4 @@
-"""Crops: where the landmarks of a face come to lie, and the warp that puts them there."""
+"""Crops: the positions of the landmarks in a crop, and the warp of a photo to it."""
 
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -14,12 +14,13 @@ from skface.weights import REGISTRY
 
 
 class Geometry(NamedTuple):
-    """A crop: where five landmarks come to lie, and how large it is.
+    """A crop: the positions of five landmarks, and the size.
 
     Attributes
     ----------
     points : ndarray of shape (5, 2)
-        x and y in pixels of the viewer's left eye, right eye, nose, left and right mouth corner.
+        x and y in pixels of the left eye (as the viewer sees it), right eye, nose, left and right
+        mouth corner.
     size : tuple (width, height)
         Pixels of the crop.
     """
@@ -39,25 +40,25 @@ _ARCFACE = np.array(
 )
 _SPHEREFACE = _ARCFACE - (8, 0)
 
-#: Crops by name. The first three are the published templates of the networks trained with them.
+#: Crops by name. The first three are templates published with the networks trained on them.
 GEOMETRIES = {
     "arcface-112": Geometry(_ARCFACE, (112, 112)),
     "sphereface-112x96": Geometry(_SPHEREFACE, (96, 112)),
     "open-model-zoo-128": Geometry(_SPHEREFACE / (96, 112) * 128, (128, 128)),
-    # The FaceNet networks saw boxes of an MTCNN detector, widened by a margin, and no landmarks.
-    # This puts an average face into the middle of such a box, of which it fills 0.9.
+    # The FaceNet networks were trained on boxes of an MTCNN detector, widened by a margin, without
+    # landmarks. Here an average face is in the center of such a box, and fills 0.9 of it.
     "facenet-160": Geometry((_ARCFACE - (56, 72)) * 1.65 + (80, 94), (160, 160)),
 }
 
 
 def resolve_geometry(geometry: Any) -> Geometry:
-    """Turn the name of a crop, the name of weights, or points and a size into a geometry.
+    """Return the geometry of a crop's name, a name of weights, or points and a size.
 
     Parameters
     ----------
     geometry : str or tuple (points, (width, height))
-        A name in `GEOMETRIES`; the name of registered weights, which means the crop that they were
-        trained with; or five (x, y) points and the size of the crop, in pixels.
+        A name in `GEOMETRIES`; the name of registered weights, for the crop that they were trained
+        with; or five (x, y) points and the size of the crop, in pixels.
 
     Returns
     -------
@@ -67,7 +68,7 @@ def resolve_geometry(geometry: Any) -> Geometry:
     Raises
     ------
     ValueError
-        If the name is unknown, or the points or the size cannot be used.
+        If the name is unknown, or the points or the size are invalid.
 
     Examples
     --------
@@ -84,7 +85,7 @@ def resolve_geometry(geometry: Any) -> Geometry:
         points = np.array(points, dtype=np.float64)
         is_usable = points.shape == (5, 2) and np.isfinite(points).all()
         is_usable = is_usable and (points != points[0]).any()
-        is_sized = all(isinstance(side, Integral) and side > 0 for side in (width, height))
+        is_sized = all(isinstance(side, Integral) and int(side) > 0 for side in (width, height))
     except (TypeError, ValueError):
         is_usable = is_sized = False
     if not (is_usable and is_sized):
@@ -98,35 +99,36 @@ def resolve_geometry(geometry: Any) -> Geometry:
 def warp(
     photo: NDArray[np.uint8], points: NDArray[np.float64], geometry: Geometry
 ) -> NDArray[np.uint8]:
-    """Warp a photo so that its landmarks (5, 2) come nearest to those of the crop."""
+    """Warp a photo to a crop, given its landmarks (5, 2)."""
     matrix = fit_similarity(points, geometry.points)
     scale = np.hypot(*matrix[:, 0])
     if scale < 0.5:
-        # bilinear sampling skips pixels when it shrinks by more than two: average them first
+        # bilinear interpolation skips pixels if it shrinks by more than two: average them first
         small = resize(photo, 2 * scale)
         ratio = np.divide(photo.shape[1::-1], small.shape[1::-1])
         # pixel centers lie at half integers of the photo's extent
         enlarge = np.column_stack([np.diag(ratio), ratio / 2 - 0.5])
         matrix = matrix @ np.vstack([enlarge, (0, 0, 1)])
         photo = small
-    return cv2.warpAffine(photo, matrix, geometry.size, flags=cv2.INTER_LINEAR)
+    crop = cv2.warpAffine(photo, matrix, geometry.size, flags=cv2.INTER_LINEAR)
+    return np.asarray(crop, dtype=np.uint8)
 
 
 def fit_similarity(points: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
-    """Find rotation, scaling and shift that bring points nearest to targets (least squares).
+    """Fit the rotation, scaling and shift from points to targets, by least squares.
 
-    In the plane, with points as complex numbers, a similarity without reflection is z -> a z + b,
+    With points of the plane as complex numbers, a similarity without reflection is z -> a z + b,
     and Umeyama's solution is a linear regression.
 
     Parameters
     ----------
     points, targets : array-like of shape (k, 2)
-        x and y of k >= 2 points.
+        Coordinates x and y of k >= 2 points.
 
     Returns
     -------
     matrix : ndarray of shape (2, 3)
-        Acts on (x, y, 1).
+        The transformation, for column vectors (x, y, 1).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which face of several is meant."""
+"""Choice of one face among several."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from skface.exceptions import FaceNotFoundError
 
-#: Part of the message about several faces where a single one is wanted.
-SEVERAL = "faces under face_policy='single'"
+#: Part of the message about several faces with face_policy="single".
+SEVERAL = "faces with face_policy='single'"
 
 Faces = NDArray[np.float64]  # (k, 15): x, y, width, height, five points, score
 
@@ -20,9 +20,9 @@ def _largest(faces: Faces, shape: tuple[int, ...]) -> int:
 
 def _center(faces: Faces, shape: tuple[int, ...]) -> int:
     height, width = shape[:2]
-    away = np.hypot(*(faces[:, :2] + faces[:, 2:4] / 2 - (width / 2, height / 2)).T)
+    distance = np.hypot(*(faces[:, :2] + faces[:, 2:4] / 2 - (width / 2, height / 2)).T)
     size = np.sqrt(np.clip(faces[:, 2] * faces[:, 3], 0, None))
-    return int(np.argmax(size - 2 * away))
+    return int(np.argmax(size - 2 * distance))
 
 
 def _best_score(faces: Faces, shape: tuple[int, ...]) -> int:
@@ -45,7 +45,7 @@ POLICIES: dict[str, Callable[[Faces, tuple[int, ...]], int]] = {
 
 
 def choose_face(faces: Faces, shape: tuple[int, ...], policy: str) -> NDArray[Any]:
-    """Return the face that is meant.
+    """Return one of the faces of a photo.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def choose_face(faces: Faces, shape: tuple[int, ...], policy: str) -> NDArray[An
     Returns
     -------
     ndarray of shape (15,)
-        One of the faces.
+        The face that the policy chooses.
 
     Raises
     ------
     FaceNotFoundError
-        If there is no face, or more than one under the policy "single".
+        If there is no face, or more than one with the policy "single".
     """
     if not len(faces):
         raise FaceNotFoundError("no face found")

@@ -1,10 +1,10 @@
-"""Pretrained weights: the registry, finding or fetching files, verifying and reading them.
+"""Pretrained weights: the registry, and finding, downloading, verifying and reading files.
 
-An embedder, "skface-mini", and a detector, "skface-detector", come with skface. Any other file is
-looked up by its name in the folder that the environment variable ``SKFACE_HOME`` names, then in the
-per-user cache. It is downloaded into that cache only if it is in neither; ``SKFACE_OFFLINE=1``
-forbids that. Size and SHA-256 are checked every time, and nothing is unpickled. On the command
-line::
+An embedder, "skface-mini", and a detector, "skface-detector", come with skface. Other files
+are looked up in the folder that the environment variable ``SKFACE_HOME`` names, then in the
+per-user cache. A file that is in neither is downloaded into that cache, unless
+``SKFACE_OFFLINE=1`` is set. Size and SHA-256 are checked every time, and nothing is unpickled. The
+command line::
 
     python -m skface.weights list
     python -m skface.weights info NAME

@@ -34,23 +34,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, default=None
-        Arguments without the program's name; None takes the process's.
+        Arguments after the name of the program. None means those of the process.
 
     Returns
     -------
     int
-        Exit status: 0, or 1 if weights could not be had.
+        Exit status: 0, or 1 after an error.
     """
     parser = argparse.ArgumentParser(
         prog="python -m skface.weights", description="Show and fetch pretrained weights."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="name all registered weights, with license and source")
+    commands.add_parser("list", help="list all registered weights, with license and source")
     info = commands.add_parser("info", help="show license, source, files and hashes")
     fetch = commands.add_parser("fetch", help="find or download weights, and verify them")
     for command in (info, fetch):
         command.add_argument("name", metavar="NAME", help="a name that 'list' shows")
-    fetch.add_argument("--sha256", help="hash of weights whose hash the registry does not know")
+    fetch.add_argument("--sha256", help="hash of weights for which the registry has none")
     args = parser.parse_args(argv)
 
     if args.command == "list":

@@ -21,8 +21,8 @@ def fetch_weights(
 ) -> tuple[Path, ...]:
     """Find the files of registered weights, or download them if that is allowed.
 
-    A wrong file of skface or in ``SKFACE_HOME`` is an error and stays as it is; a wrong file in the
-    per-user cache is downloaded again.
+    A file with another size or hash is an error if it comes with skface or is in ``SKFACE_HOME``,
+    and is not changed. In the per-user cache it is downloaded again.
 
     Parameters
     ----------
@@ -31,21 +31,21 @@ def fetch_weights(
     sha256 : str, default=None
         SHA-256 in hexadecimal, for weights whose hash the registry does not know.
     download : bool, default=True
-        Whether a download is allowed, where ``SKFACE_OFFLINE`` does not forbid it.
+        Whether to download missing files, unless ``SKFACE_OFFLINE`` forbids it.
 
     Returns
     -------
     tuple of Path
-        Verified files, the one to open first. They lie in one folder.
+        Verified files in one folder. The one to open is first.
 
     Raises
     ------
     ValueError
         If the name is not registered, or `sha256` contradicts the registry.
     WeightsError
-        If a file is not available and may not or cannot be downloaded, or is not what was
-        published. The message names file, URL, size, SHA-256, and the folders to put it into; a
-        broken file of skface itself asks for another installation.
+        If a file is not available and must not or cannot be downloaded, or has another size or
+        hash than the published one. The message names file, URL, size, SHA-256, and the folders
+        where to save it. For a file of skface itself, it says to install skface again.
     """
     entry = weights_info(name)
     files = entry.files
@@ -55,34 +55,34 @@ def fetch_weights(
     if unverifiable:
         file = unverifiable[0]
         raise WeightsError(
-            f"weights={name!r}: the registry knows no SHA-256 for {file.filename} ({file.url}), "
-            "and nothing is loaded unverified. Get its hash from somebody you trust, and pass it: "
-            f"fetch_weights({name!r}, sha256=...), or python -m skface.weights fetch {name} "
-            f"--sha256 ...; then pass the path that this returns as weights, with "
+            f"weights={name!r}: the registry has no SHA-256 for {file.filename} ({file.url}), "
+            "and only verified files are loaded. Get the hash from a source that you trust, and "
+            f"pass it: fetch_weights({name!r}, sha256=...), or python -m skface.weights fetch "
+            f"{name} --sha256 .... Both give a path: pass it to the embedder, weights=path, with "
             f"backbone={entry.backbone!r}, after FaceAligner({name!r})."
         )
-    # files that belong together, as .xml and .bin do, are taken from one folder
+    # files that belong together, such as .xml and .bin, come from one folder
     paths = locate_weights(name)
     for path, file in zip(paths, files, strict=True):
         problem = _problem(path, file)
         if not problem:
             continue
-        place = f"weights={name!r}: {path} {problem}"
+        found = f"weights={name!r}: {path} {problem}"
         if file.url is None:
-            raise WeightsError(f"{place}. It comes with skface: install skface again.")
+            raise WeightsError(f"{found}. It comes with skface: install skface again.")
         if path.parent == _home():
-            raise WeightsError(f"{place}. {_advice(file)}")
+            raise WeightsError(f"{found}. {_advice(file)}")
         if not download:
-            way_out = "Delete it, or fetch" if os.path.lexists(path) else "Fetch"
+            remedy = "Delete it, or fetch" if os.path.lexists(path) else "Fetch"
             raise WeightsError(
-                f"{place}. {way_out} it: python -m skface.weights fetch {name}. {_advice(file)}"
+                f"{found}. {remedy} it: python -m skface.weights fetch {name}. {_advice(file)}"
             )
         _download(entry, file, path.parent, problem)
     return paths
 
 
 def locate_weights(name: str) -> tuple[Path, ...]:
-    """Return where :func:`fetch_weights` looks for files first, without reading them.
+    """Return the paths of registered weights, without reading the files.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def locate_weights(name: str) -> tuple[Path, ...]:
     Returns
     -------
     tuple of Path
-        One per file, the one to open first; they need not exist.
+        One path per file, the one to open first. The files need not exist.
 
     Warns
     -----
@@ -104,10 +104,10 @@ def locate_weights(name: str) -> tuple[Path, ...]:
     folder = _home()
     if all(file.url is None for file in entry.files):
         return tuple(Path(__file__).with_name("files") / filename for filename in names)
-    if folder is not None and not os.path.isdir(folder):  # which never raises
+    if folder is not None and not os.path.isdir(folder):
         warnings.warn(
-            f"SKFACE_HOME={os.environ['SKFACE_HOME']!r} is not a folder, so {name!r} is looked for "
-            "in the per-user cache: correct it, or unset it.",
+            f"SKFACE_HOME={os.environ['SKFACE_HOME']!r} is not a folder, so {name!r} is looked up "
+            "in the per-user cache. Correct the variable, or unset it.",
             stacklevel=2,
         )
     if folder is None or not any(os.path.lexists(folder / filename) for filename in names):
@@ -116,7 +116,7 @@ def locate_weights(name: str) -> tuple[Path, ...]:
 
 
 def weights_files(weights: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return the files that given weights are read from.
+    """Return the files that weights are read from.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def weights_files(weights: str | os.PathLike[str]) -> tuple[Path, ...]:
     Returns
     -------
     tuple of Path
-        One or two files, the one to open first; they need not exist.
+        One or two files, the one to open first. They need not exist.
     """
     if isinstance(weights, str) and weights in REGISTRY:
         return locate_weights(weights)
@@ -144,7 +144,7 @@ def _is_offline() -> bool:
 
 
 def _with_hash(entry: WeightsEntry, sha256: str) -> tuple[WeightsFile, ...]:
-    """Complete files by the hash that the user gives; never replace a known one."""
+    """Add a user's hash to the files that have none; a known hash is never replaced."""
     sha256 = sha256.lower()
     if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise ValueError(f"sha256={sha256!r} is not a SHA-256 of 64 hexadecimal digits.")
@@ -152,18 +152,18 @@ def _with_hash(entry: WeightsEntry, sha256: str) -> tuple[WeightsFile, ...]:
     if not {None, sha256} & set(known.values()):
         hashes = ", ".join(f"{found} for {filename}" for filename, found in known.items())
         raise ValueError(
-            f"sha256={sha256!r} contradicts the registry, which knows {hashes} of "
-            f"{entry.name!r}; leave sha256 out."
+            f"sha256={sha256!r} contradicts the registry, which has {hashes} of "
+            f"{entry.name!r}. Leave sha256 out."
         )
     return tuple(replace(file, sha256=file.sha256 or sha256) for file in entry.files)
 
 
 def _problem(path: Path, file: WeightsFile) -> str | None:
-    """Say what is wrong with a file on disk; None if it is what was published."""
+    """Return what is wrong with a file, or None if it is the published one."""
     try:
         size, found = path.stat().st_size, _sha256(path)
     except FileNotFoundError:
-        return "is not there"
+        return "does not exist"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if file.size is not None and size != file.size:
@@ -177,7 +177,7 @@ def _sha256(path: Path) -> str:
 
 
 def _advice(file: WeightsFile) -> str:
-    """Say how to put a file into place by hand."""
+    """Return how to install a file by hand."""
     home = _home()
     folders = [str(platformdirs.user_cache_path("skface"))]
     if home is None:
@@ -186,22 +186,22 @@ def _advice(file: WeightsFile) -> str:
         folders.insert(0, f"{home} (SKFACE_HOME)")
     size = "of unknown size" if file.size is None else f"{file.size:,} bytes"
     return (
-        f"To put it into place by hand, get {file.url} ({size}, SHA-256 {file.sha256}) and save "
+        f"To install it by hand, download {file.url} ({size}, SHA-256 {file.sha256}) and save "
         f"it as {file.filename} in {' or '.join(folders)}."
     )
 
 
 def _download(entry: WeightsEntry, file: WeightsFile, folder: Path, problem: str) -> None:
-    """Download into a temporary folder; move the file into place once it is what was published."""
-    place = f"weights={entry.name!r}: {folder / file.filename} {problem}"
+    """Download a file to a temporary folder, verify it, and move it to its place."""
+    found = f"weights={entry.name!r}: {folder / file.filename} {problem}"
     if _is_offline():
         raise WeightsError(
-            f"{place}, and SKFACE_OFFLINE={os.environ['SKFACE_OFFLINE']} forbids to download it. "
+            f"{found}, and SKFACE_OFFLINE={os.environ['SKFACE_OFFLINE']} forbids downloading it. "
             f"{_advice(file)}"
         )
     import pooch
 
-    # a warning, because it is shown where no logging is set up: the user is to see the license
+    # a warning, so that the user sees the license even if logging is not configured
     _log.warning(
         "Downloading weights %r from %s to %s. License: %s. Source: %s. Training data: %s.",
         entry.name,
@@ -218,9 +218,9 @@ def _download(entry: WeightsEntry, file: WeightsFile, folder: Path, problem: str
             pooch.HTTPDownloader()(file.url, str(path), None)
             received = _problem(path, file)
             if received:
-                raise ValueError(f"what was received {received}.")
+                raise ValueError(f"the received file {received}.")
             path.replace(folder / file.filename)
     except (OSError, ValueError) as error:
         raise WeightsError(
-            f"{place}, and downloading it failed: {str(error).rstrip('.')}. {_advice(file)}"
+            f"{found}, and downloading it failed: {str(error).rstrip('.')}. {_advice(file)}"
         ) from error

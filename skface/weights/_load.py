@@ -1,4 +1,4 @@
-"""Read the parameters of a network from a file, without unpickling objects."""
+"""Read the parameters of a network from a file, without running code from it."""
 
 import os
 import pickle
@@ -12,7 +12,7 @@ from skface._utils.validation import format_items
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Read the parameters of a network without unpickling objects.
+    """Read the parameters of a network from a file, without running code from it.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file has another ending, is broken, or holds anything but tensors.
+        If the file has another suffix, is broken, or holds anything but tensors.
     """
     path = Path(path)
     if path.suffix not in (".pt", ".pth", ".safetensors"):
@@ -57,11 +57,11 @@ def _load_torch(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} cannot be read as a state dict: it is broken, or it holds more than tensors, "
-            "and loading those could run code from the file, which skface never does. Save tensors "
-            "only, torch.save(network.state_dict(), path), or convert it to .safetensors."
+            f"{path} cannot be read as a state dict: it is broken, or it holds more than tensors. "
+            "Loading other objects could run code from the file, so skface never does. Save only "
+            "tensors, torch.save(network.state_dict(), path), or convert it to .safetensors."
         ) from error
-    # torch reports truncated and foreign files through all of these
+    # torch raises all of these for truncated files and files of other formats
     except (
         RuntimeError,
         EOFError,
@@ -76,15 +76,15 @@ def _load_torch(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read as a state dict: {error}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}, not a state dict.")
-    odd = [
+    others = [
         key
         for key, value in state.items()
         if not (isinstance(key, str) and isinstance(value, torch.Tensor))
     ]
-    if odd:
+    if others:
         raise ValueError(
             f"{path} is not a plain state dict of tensors by name: see "
-            f"{format_items(map(repr, odd))}. Save the state dict alone."
+            f"{format_items(map(repr, others))}. Save the state dict alone."
         )
     return state
 
@@ -93,6 +93,6 @@ def _to_numpy(path: Path, name: str, tensor: Any) -> NDArray[Any]:
     try:
         # numpy has no bfloat16
         wide = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
-        return wide.detach().numpy().copy()  # which does not depend on the file
+        return wide.detach().numpy().copy()  # the tensor may be a view of the file
     except (TypeError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"{path} holds {name!r}, which is not a plain array: {error}") from error

@@ -13,13 +13,13 @@ class WeightsFile:
     Attributes
     ----------
     filename : str
-        What the file is called in a folder.
+        Its name in a folder.
     url : str or None
-        Where it is published; None for a file that comes with skface.
+        Where it is published, or None for a file that comes with skface.
     size : int or None
-        Bytes, None if not known.
+        Number of bytes, or None if it is not known.
     sha256 : str or None
-        SHA-256 in hexadecimal; None if not known, in which case the user must give it.
+        SHA-256 in hexadecimal, or None if it is not known. The user must give it then.
     """
 
     filename: str
@@ -30,7 +30,7 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class WeightsEntry:
-    """What is known about registered weights.
+    """Registered weights: files, license, origin, and how to use the network.
 
     Attributes
     ----------
@@ -39,21 +39,22 @@ class WeightsEntry:
     kind : {"embedder", "detector"}
         What the network does.
     files : tuple of WeightsFile
-        Its files, the one to open first.
+        The files. The one to open is first.
     license : str
-        Terms of the weights, as far as their distributor states them. Most are not skface's.
+        Terms of the weights, as stated by their distributor.
     source : str
         The project that publishes them.
     training_data : str
-        What the network was trained on.
+        Data that the network was trained on.
     backbone : str or None
-        Network of :class:`skface.FaceNetEmbedder`; None for files that carry their own graph.
+        Backbone of :class:`skface.FaceNetEmbedder`, or None for a file that holds the network
+        itself.
     geometry : str or None
-        Crop of :class:`skface.FaceAligner` that an embedder was trained with.
+        Crop of :class:`skface.FaceAligner` that an embedder was trained with; None for detectors.
     preprocessing : Preprocessing or None
         Channel order and scaling of the network's input; None for detectors.
     embedding_dim : int or None
-        Length of an embedding.
+        Length of an embedding; None for detectors.
     """
 
     name: str
@@ -72,11 +73,30 @@ _ZOO = (
     "https://media.githubusercontent.com/media/opencv/opencv_zoo/"
     "47534e27c9851bb1128ccc0102f1145e27f23f98/models"
 )
-_FACENET_PYTORCH = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
 _RETAIL = (
     "https://storage.openvinotoolkit.org/repositories/open_model_zoo/2023.0/models_bin/1/"
     "face-reidentification-retail-0095/FP16"
 )
+
+
+def _facenet(
+    name: str, data: str, filename: str, size: int | None, sha256: str | None
+) -> WeightsEntry:
+    """Return the entry of a network that facenet-pytorch publishes."""
+    releases = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+    return WeightsEntry(
+        name=name,
+        kind="embedder",
+        files=(WeightsFile(filename, f"{releases}/{filename}", size, sha256),),
+        license=f"code MIT; weights: not stated, {data} is research data",
+        source="timesler/facenet-pytorch v2.2.9, converted from davidsandberg/facenet",
+        training_data=data,
+        backbone="inception_resnet_v1",
+        geometry="facenet-160",
+        preprocessing=Preprocessing(None, "rgb", 127.5, 128.0),
+        embedding_dim=512,
+    )
+
 
 _ENTRIES = (
     WeightsEntry(
@@ -96,14 +116,14 @@ _ENTRIES = (
                 "bf3ca2fc417aee492d58f3e4f501161a3f0b7ab7a4971a32f491467e9b9e7964",
             ),
         ),
-        license="Apache-2.0, like its teacher's; the photos it learned from are for research use",
+        license="Apache-2.0, as its teacher's; the training photos are for research use",
         source=(
             "comes with skface, trained by examples/packaged_weights/train_mini.py; see "
             "docs/model_card.md"
         ),
         training_data=(
-            "LFW View 1 and 12 celebrities of Glint360K, without labels, as "
-            "face-reidentification-retail-0095 embeds them"
+            "LFW View 1 and 12 celebrities of Glint360K, without labels; the targets are "
+            "embeddings by face-reidentification-retail-0095"
         ),
         backbone="iresnet_mini",
         geometry="open-model-zoo-128",
@@ -121,12 +141,12 @@ _ENTRIES = (
                 "514db05152b8cdadd080f0e978394dc39a5e87fa7a26aa241594f8e9d452e0d0",
             ),
         ),
-        license="MIT, like its teacher's; the photos it learned from are for research use",
+        license="MIT, as its teacher's; the training photos are for research use",
         source=(
             "comes with skface, trained by examples/packaged_weights/train_detector.py; see "
             "docs/model_card.md"
         ),
-        training_data="LFW View 1, with the faces that yunet finds",
+        training_data="LFW View 1; the targets are detections by yunet",
     ),
     WeightsEntry(
         name="yunet",
@@ -157,50 +177,19 @@ _ENTRIES = (
         license="Apache-2.0, as stated by opencv_zoo",
         source="opencv/opencv_zoo, models/face_recognition_sface",
         training_data="not stated by the distributor",
-        # as cv2.FaceRecognizerSF does: aligned to ArcFace's points, channels swapped to RGB, pixels
-        # 0..255 not scaled
+        # as cv2.FaceRecognizerSF: ArcFace's crop, RGB, pixels 0..255 without scaling
         geometry="arcface-112",
         preprocessing=Preprocessing(None, "rgb", 0.0, 1.0),
         embedding_dim=128,
     ),
-    WeightsEntry(
-        name="vggface2",
-        kind="embedder",
-        files=(
-            WeightsFile(
-                "20180402-114759-vggface2.pt",
-                f"{_FACENET_PYTORCH}/20180402-114759-vggface2.pt",
-                111_898_327,
-                "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
-            ),
-        ),
-        license="code MIT; weights: not stated, VGGFace2 is research data",
-        source="timesler/facenet-pytorch v2.2.9, converted from davidsandberg/facenet",
-        training_data="VGGFace2",
-        backbone="inception_resnet_v1",
-        geometry="facenet-160",
-        preprocessing=Preprocessing(None, "rgb", 127.5, 128.0),
-        embedding_dim=512,
+    _facenet(
+        "vggface2",
+        "VGGFace2",
+        "20180402-114759-vggface2.pt",
+        111_898_327,
+        "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
     ),
-    WeightsEntry(
-        name="casia-webface",
-        kind="embedder",
-        files=(
-            WeightsFile(
-                "20180408-102900-casia-webface.pt",
-                f"{_FACENET_PYTORCH}/20180408-102900-casia-webface.pt",
-                None,
-                None,
-            ),
-        ),
-        license="code MIT; weights: not stated, CASIA-WebFace is research data",
-        source="timesler/facenet-pytorch v2.2.9, converted from davidsandberg/facenet",
-        training_data="CASIA-WebFace",
-        backbone="inception_resnet_v1",
-        geometry="facenet-160",
-        preprocessing=Preprocessing(None, "rgb", 127.5, 128.0),
-        embedding_dim=512,
-    ),
+    _facenet("casia-webface", "CASIA-WebFace", "20180408-102900-casia-webface.pt", None, None),
     WeightsEntry(
         name="face-reidentification-retail-0095",
         kind="embedder",
@@ -233,7 +222,7 @@ REGISTRY = {entry.name: entry for entry in _ENTRIES}
 
 
 def list_weights() -> list[str]:
-    """Name the registered weights.
+    """Return the names of the registered weights.
 
     Returns
     -------
@@ -251,7 +240,7 @@ def list_weights() -> list[str]:
 
 
 def weights_info(name: str) -> WeightsEntry:
-    """Return what is known about registered weights, without looking for their files.
+    """Return the entry of registered weights; the files need not exist.
 
     Parameters
     ----------

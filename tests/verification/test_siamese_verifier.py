@@ -79,7 +79,7 @@ def test_pairs_are_learnt_as_they_are_labelled(faces):
     y = [1, 1, 0, 1, 0, 0]
     for estimator in (SiameseVerifier(), SiameseEmbedder()):
         estimator.set_params(weights=None, max_epochs=1, random_state=0).fit(X, y)
-    with pytest.raises(ValueError, match="labelled different although"):
+    with pytest.raises(ValueError, match="labeled as different people, although"):
         FaceNetEmbedder(weights=None).fit(X, y)
 
 

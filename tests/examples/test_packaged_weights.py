@@ -1,4 +1,4 @@
-"""The scripts that train the weights of the package: their parts that can be checked quickly."""
+"""The scripts that train the packaged weights: the parts that are quick to check."""
 
 import shutil
 import sys
@@ -12,17 +12,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from skface import FaceAligner
+from skface._utils.per_process import STORE
 from skface.weights import fetch_weights, load_state
-
-if not hasattr(torch.optim, "Muon"):
-    pytest.skip("the scripts need Muon, which torch has from 2.9 on", allow_module_level=True)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 
 
 @pytest.fixture
-def tools(monkeypatch):
-    folder = Path(__file__).resolve().parents[1] / "tools"
+def scripts(monkeypatch):
+    folder = Path(__file__).resolve().parents[2] / "examples" / "packaged_weights"
     monkeypatch.syspath_prepend(str(folder))
     before = set(sys.modules)
     yield
@@ -36,7 +35,7 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
-def test_filters_are_optimised_as_matrices(tools):
+def test_filters_are_optimized_as_matrices(scripts):
     from training import MatrixMuon
 
     torch.manual_seed(0)
@@ -50,15 +49,15 @@ def test_filters_are_optimised_as_matrices(tools):
         matrix.grad = gradient.permute(0, 2, 3, 1).reshape(32, -1)
         ours.step()
         plain.step()
-    learnt = convolution.weight.detach().permute(0, 2, 3, 1).reshape(32, -1)
-    torch.testing.assert_close(learnt, matrix.detach())
+    learned = convolution.weight.detach().permute(0, 2, 3, 1).reshape(32, -1)
+    torch.testing.assert_close(learned, matrix.detach())
 
 
-def test_moved_filters_are_noticed(tools):
+def test_moved_filters_are_noticed(scripts):
     from training import MatrixMuon
 
     convolution = nn.Conv2d(40, 32, 3)
-    with pytest.raises(ValueError, match="channels last"):
+    with pytest.raises(ValueError, match="channels_last"):
         MatrixMuon([convolution.weight], 0.1, 0.0)
     convolution.to(memory_format=torch.channels_last)
     optimizer = MatrixMuon([convolution.weight], 0.1, 0.0)
@@ -67,7 +66,7 @@ def test_moved_filters_are_noticed(tools):
         optimizer.step()
 
 
-def test_every_parameter_is_optimised_once(tools):
+def test_every_parameter_is_optimized_once(scripts):
     from training import make_optimizers
 
     network = nn.Sequential(nn.Conv2d(3, 40, 3), nn.BatchNorm2d(40), nn.Conv2d(40, 40, 3))
@@ -78,7 +77,7 @@ def test_every_parameter_is_optimised_once(tools):
     assert {id(p) for p in adam.param_groups[0]["params"]} == {id(p) for p in others}
 
 
-def test_the_learning_rate_rises_holds_and_falls(tools):
+def test_the_learning_rate_rises_holds_and_falls(scripts):
     from training import ramp
 
     shares = [ramp(progress) for progress in np.linspace(0, 1, 101)]
@@ -87,28 +86,28 @@ def test_the_learning_rate_rises_holds_and_falls(tools):
     assert np.all(np.diff(shares[31:]) < 0)
 
 
-def test_varied_faces_are_pixels_that_the_generator_decides(tools, generator):
-    from train_mini import vary
+def test_varied_faces_are_pixels_that_the_generator_decides(scripts, generator):
+    from train_mini import augment
 
     faces = torch.randint(0, 256, (6, 3, 128, 128), generator=generator).float()
-    first, again = (vary(faces, torch.Generator().manual_seed(1)) for _ in range(2))
-    other = vary(faces, torch.Generator().manual_seed(2))
+    first, again = (augment(faces, torch.Generator().manual_seed(1)) for _ in range(2))
+    other = augment(faces, torch.Generator().manual_seed(2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.shape == faces.shape and torch.equal(first, first.round().clamp(0, 255))
 
 
-def test_people_are_held_out_of_all_folders(tools):
+def test_people_are_held_out_of_all_folders(scripts):
     from train_mini import hold_out
 
     people = np.array(["ann", "bob", "cleo", "ann", "dan", "dan"])
     folders = np.array([0, 0, 0, 1, 1, 1])
     held_out = hold_out(people, folders, 0.5)
-    for who in np.unique(people):
-        assert len(set(held_out[people == who])) == 1
+    for person in np.unique(people):
+        assert len(set(held_out[people == person])) == 1
     assert 0 < held_out.sum() < 6
 
 
-def test_faces_are_cut_out_once(tools, tmp_path, portraits):
+def test_faces_are_cut_out_once(scripts, tmp_path, portraits):
     import train_mini
 
     crops = tmp_path / "crops"
@@ -126,7 +125,7 @@ def test_faces_are_cut_out_once(tools, tmp_path, portraits):
         train_mini.load_crops(args)
 
 
-def test_training_goes_on_where_it_was(tools, generator, tmp_path, monkeypatch):
+def test_training_goes_on_where_it_was(scripts, generator, tmp_path, monkeypatch):
     import train_mini
 
     class Teacher:
@@ -135,7 +134,7 @@ def test_training_goes_on_where_it_was(tools, generator, tmp_path, monkeypatch):
             return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     class Seen(list):
-        def look(self, network, minutes):
+        def add(self, network, minutes):
             self.append(minutes)
 
     monkeypatch.setattr(train_mini, "BATCH", 4)
@@ -160,7 +159,7 @@ def test_training_goes_on_where_it_was(tools, generator, tmp_path, monkeypatch):
         train_mini.Student(args)
 
 
-def test_scores_of_people_held_out_are_stored(tools, tmp_path, portraits, monkeypatch):
+def test_scores_of_people_held_out_are_stored(scripts, tmp_path, portraits, monkeypatch):
     import train_mini
 
     for path in portraits:
@@ -177,42 +176,51 @@ def test_scores_of_people_held_out_are_stored(tools, tmp_path, portraits, monkey
     assert scores[same == 1].min() > 0.5 > scores[same == 0].max()
 
 
-def test_the_detector_is_a_yunet_to_both_runtimes(tools, tmp_path):
+def test_the_detector_is_a_yunet_to_both_runtimes(scripts, tmp_path, monkeypatch):
     pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime")
     from train_detector import Detector, export
 
-    from skface.alignment._yunet import YuNet, _OnnxRuntime, _OpenCv
+    calls, run = [], onnxruntime.InferenceSession.run
+    monkeypatch.setattr(
+        onnxruntime.InferenceSession, "run", lambda *args: calls.append(args) or run(*args)
+    )
 
     torch.manual_seed(0)
     network = Detector()
     for head in network.head:
         nn.init.normal_(head.weight, std=0.1)
     export(network, tmp_path / "detector.onnx")
-    model = np.fromfile(tmp_path / "detector.onnx", np.uint8)
-    assert _OnnxRuntime(model).is_able
     photo = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)
-    by_opencv, by_onnxruntime = (run(model)(photo, 0.01) for run in (_OpenCv, _OnnxRuntime))
-    assert len(by_opencv) == len(by_onnxruntime) > 0
-    order = [np.argsort(faces[:, 14]) for faces in (by_opencv, by_onnxruntime)]
-    np.testing.assert_allclose(by_opencv[order[0]], by_onnxruntime[order[1]], atol=0.02)
-    assert YuNet(model)(photo, 0.01, 320).shape[1] == 15
+    found = []
+    for has_onnxruntime in (True, False):
+        if not has_onnxruntime:
+            monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        STORE.clear()
+        aligner = FaceAligner(detector=tmp_path / "detector.onnx", min_score=0.01).fit([photo])
+        found.append(aligner.detect([photo]))
+        if has_onnxruntime:
+            n_calls = len(calls)
+    assert len(calls) == n_calls > 0
+    assert len(found[0].scores[0]) > 0
+    for key in ("boxes", "landmarks", "scores"):
+        np.testing.assert_allclose(found[0][key][0], found[1][key][0], atol=0.02)
 
 
-def test_what_the_teacher_answers_has_no_loss(tools, generator):
-    from train_detector import imitation
+def test_outputs_of_the_teacher_have_no_loss(scripts, generator):
+    from train_detector import distillation_loss
 
     target = torch.rand(2, 15, 4, 4, generator=generator)
-    answer = target.clone()
-    answer[:, :1] = target[:, :1].logit()
-    assert imitation([answer], [target])[0] < 1e-6
-    moved = answer.clone()
+    output = target.clone()
+    output[:, :1] = target[:, :1].logit()
+    assert distillation_loss([output], [target])[0] < 1e-6
+    moved = output.clone()
     moved[:, 5:7] += 0.1  # the first point
-    loss, (score, box, points) = imitation([moved], [target])
+    loss, (score, box, points) = distillation_loss([moved], [target])
     assert score < 1e-6 and box < 1e-6 and points > 0.001 and loss > 0
 
 
-def test_canvases_hold_the_photos(tools):
+def test_canvases_hold_the_photos(scripts):
     from train_detector import SIDE, Scatter
 
     photos = [np.full((50, 40, 3), 200, np.uint8)]

@@ -1,9 +1,9 @@
-"""Distinct faces of pairs, and identities from pairs."""
+"""Distinct faces of pairs, labels of pairs, and identities from them."""
 
 import numpy as np
 import pytest
 
-from skface._rows import check_images, identities_from_pairs
+from skface._rows import check_images, check_pair_labels, identities_from_pairs
 
 
 def test_distinct_images_regroup_to_all():
@@ -39,3 +39,22 @@ def test_contradicting_labels_are_refused_by_row():
     left, right = np.array([0, 1, 0]), np.array([1, 2, 2])
     with pytest.raises(ValueError, match="rows 2"):
         identities_from_pairs(left, right, np.array([True, True, False]), 3)
+
+
+def test_the_last_label_in_sorted_order_means_the_same_person():
+    for y in ([0, 1, 0], ["different", "same", "different"], [False, True, False]):
+        assert check_pair_labels(y, 3).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([0, 1], "2 labels, but X has 3 rows"),
+        ([1, 1, 1], r"1 classes \(1\)"),
+        ([0, 1, 2], r"3 classes \(0, 1, 2\)"),
+        ([0, 1, float("nan")], "lacks a label in row 2"),
+    ],
+)
+def test_unusable_labels_of_pairs_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        check_pair_labels(y, 3)
