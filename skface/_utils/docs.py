@@ -30,14 +30,14 @@ def share_docs(docs: Mapping[str, str]) -> Callable[[C], C]:
     ...     ----------
     ...     %(seed)s
     ...     '''
-    >>> print(Sampler.__doc__)
+    >>> import inspect
+    >>> print(inspect.getdoc(Sampler))
     Draw.
     <BLANKLINE>
-
     Parameters
     ----------
-        seed : int
-            Seed of the generator.
+    seed : int
+        Seed of the generator.
     """
 
     def decorate(cls: C) -> C:
