@@ -29,7 +29,9 @@ from skface._rows import (
 from skface._utils.callbacks import fit_task
 from skface._utils.estimators import fits_to_any_rows, pretrained_files, steps
 from skface._utils.prefetch import prefetch
-from skface.cache import EmbeddingCache, as_cache
+from skface.cache import EmbeddingCache
+from skface.cache._embedding_cache import as_cache
+from skface.cache._lookup import find_value, known_signatures, look_up_values
 
 __all__ = ["PerFace"]
 
@@ -164,16 +166,16 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
 
     def _find_output_shape(self, rows: Rows, first: int) -> tuple[int, ...]:
         """Return the shape of a value: of the first face, which is computed unless it is cached."""
-        cache, owner = self._open_cache()
+        cache, owner = self._cache_and_owner()
         value = None
         if cache is not None:
-            value = cache.find(self.transformer_, rows.images, first, owner=owner)
+            value = find_value(cache, owner, self.transformer_, rows.images, first)
         if value is None:
             ((value,),) = self._transform_batches(rows, [np.array([first])])
         return value.shape
 
-    def _open_cache(self) -> tuple[EmbeddingCache | None, object]:
-        """Return the cache, and who keeps it open: it or, if it is given as a path, this object."""
+    def _cache_and_owner(self) -> tuple[EmbeddingCache | None, object]:
+        """Return the cache, and the object for which this process keeps it open."""
         cache = as_cache(self.cache)
         return cache, cache if cache is self.cache else self
 
@@ -213,14 +215,16 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         is_found = rows.images.found(chosen)
         found = chosen[is_found]
         batches = np.split(found, range(self.batch_size, len(found), self.batch_size))
-        cache, owner = self._open_cache()
+        cache, owner = self._cache_and_owner()
         if not len(found):
             values = np.empty((0, *self.output_shape_), np.float32)
         elif cache is None:
             values = np.concatenate(list(self._transform_batches(rows, batches)))
         else:
             regroups = rows.arity == 2 and len(found) == len(chosen)
-            values = cache.look_up(
+            values = look_up_values(
+                cache,
+                owner,
                 self.transformer_,
                 rows.images,
                 found,
@@ -228,7 +232,6 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 self.batch_size,
                 self.output_shape_,
                 order=inverse if regroups else None,
-                owner=owner,
             )
             if regroups:
                 return values
@@ -274,12 +277,12 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
                 return vector_rows(array)
         first = next(steps(self.transformer))
         marks_missing = getattr(first, "on_failure", "raise") == "nan"  # a FaceAligner
-        cache, owner = self._open_cache()
+        cache, owner = self._cache_and_owner()
         return check_images(
             X,
             image_shape=self.image_shape,
             check_files=not marks_missing,
-            known_files=None if cache is None else cache.known_files(owner),
+            known_files=None if cache is None else known_signatures(cache, owner),
         )
 
     def _faces(self, rows: Rows, indices: NDArray[np.intp]) -> NDArray[Any]:
@@ -287,7 +290,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         if _takes_images(self.transformer):
             return rows.images.take(indices)
         flat = []
-        for _, faces in iter_batches(rows.images, indices, self.batch_size):
+        for _, faces in iter_batches(rows.images, indices.tolist(), self.batch_size):
             for face in faces:
                 is_bytes = face.ndim == 3 and face.dtype == np.uint8
                 flat.append(np.ravel(face / 255 if is_bytes else face))

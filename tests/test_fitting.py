@@ -438,17 +438,6 @@ KILLED = textwrap.dedent(
 )
 
 
-DESCRIBE = """
-import torch
-from skface.embedding._fitting import _describe
-from skface.nn.losses import MarginSoftmax
-
-torch.manual_seed(0)
-described = _describe("loss", MarginSoftmax(10, 16, kind="arcface"))
-print(described)
-"""
-
-
 def test_a_killed_run_resumes_to_the_same_network(faces, tmp_path):
     def run(n_epochs):
         command = [sys.executable, "-c", KILLED, tmp_path / "runs", str(n_epochs), tmp_path / "out"]
@@ -508,13 +497,28 @@ def test_checkpoints_tell_losses_apart(faces, tmp_path):
     assert len(list(tmp_path.iterdir())) == len(losses) * len(backbones)
 
 
-def test_a_loss_with_tensors_is_described_alike_by_another_process():
-    output = subprocess.run(
-        [sys.executable, "-c", DESCRIBE], check=True, capture_output=True, text=True
-    ).stdout
-    scope = {}
-    exec(DESCRIBE, scope)
-    assert output.strip() == scope["described"]
+FIT_WITH_LOSS = """
+import sys, torch
+from skface import FaceNetEmbedder, make_faces
+from skface.nn.losses import MarginSoftmax
+
+torch.manual_seed(0)
+loss = MarginSoftmax(3, 8, kind="arcface")  # which holds a tensor
+def network():
+    return torch.nn.Sequential(
+        torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(48, 8)
+    )
+faces = make_faces(3, 2, image_size=16, random_state=0)
+FaceNetEmbedder(
+    network, None, loss=loss, max_epochs=1, checkpoint_dir=sys.argv[1], random_state=0
+).fit(faces.data, faces.target)
+"""
+
+
+def test_processes_with_one_loss_share_a_checkpoint(tmp_path):
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", FIT_WITH_LOSS, tmp_path], check=True)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_checkpoints_refuse_functions_without_a_name(faces, tmp_path):

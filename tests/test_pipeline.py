@@ -1,130 +1,115 @@
-"""From real photographs to decisions, through grid search and into another process."""
+"""Whole verifiers in one line, made and loaded."""
 
-import subprocess
-import sys
-from pathlib import Path
+import pickle
 
-import joblib
 import numpy as np
 import PIL.Image
 import pytest
-from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.base import clone
 
 from skface import (
     FaceAligner,
     FaceNetEmbedder,
-    IdentityKFold,
-    OnnxEmbedder,
     PairVerifier,
+    SiameseEmbedder,
+    SiameseVerifier,
+    load_face_verifier,
     make_face_verifier,
-    make_pairs,
 )
-
-WEIGHTS = "face-reidentification-retail-0095"
-GRID = {"pairverifier__criterion": ["accuracy", "eer"], "pairverifier__threshold": [None, 0.3]}
+from skface.weights import fetch_weights
 
 
-@pytest.fixture(scope="module")
-def photos(shared_data):
-    """36 photographs of 12 people, their pairs, and the same photos decoded."""
-    folders = sorted((shared_data / "lfw_home" / "lfw_funneled").iterdir())
-    folders = [folder for folder in folders if len(list(folder.glob("*.jpg"))) >= 3][:12]
-    paths = np.array(
-        [str(path) for folder in folders for path in sorted(folder.iterdir())[:3]], dtype=object
-    )
-    people = [Path(path).parent.name for path in paths]
-    pairs = make_pairs(people, n_impostor=200, random_state=0)
-    images = np.stack([np.asarray(PIL.Image.open(path).convert("RGB")) for path in paths])
-    return paths, images, pairs
+def test_make_face_verifier_names_the_registered_embedders():
+    with pytest.raises(ValueError, match="weights='nope'.*'skface-mini'") as error:
+        make_face_verifier("nope")
+    assert "yunet" not in str(error.value)
 
 
-@pytest.fixture
-def pipe(skface_home):
-    return make_pipeline(
-        FaceAligner(WEIGHTS, face_policy="centre"), FaceNetEmbedder(weights=WEIGHTS), PairVerifier()
-    )
+@pytest.mark.parametrize("weights", ["skface-mini", "vggface2"])
+def test_make_face_verifier_matches_crop_and_weights(weights):
+    pipe = make_face_verifier(weights, criterion="far", far=1e-2, on_failure="nan")
+    aligner, embedder, verifier = (step for _, step in pipe.steps)
+    assert aligner.geometry == embedder.weights == weights
+    assert aligner.on_failure == "nan"
+    assert isinstance(verifier, PairVerifier)
+    assert (verifier.criterion, verifier.far) == ("far", 1e-2)
+    assert list(make_face_verifier("sface").named_steps)[1] == "onnxembedder"
+    with pytest.raises(ValueError, match="yunet"):
+        make_face_verifier("yunet")
+    with pytest.raises(ValueError, match="nobody"):
+        make_face_verifier("nobody")
+    with pytest.raises(ValueError, match="far=0.01 goes with criterion='far'"):
+        make_face_verifier(far=1e-2)
 
 
-def test_people_are_told_apart(pipe, photos):
-    paths, _, pairs = photos
-    scores = cross_val_score(
-        pipe,
-        paths[pairs.indices],
-        pairs.target,
-        cv=IdentityKFold(4),
-        groups=pairs.identities,
-    )
-    assert scores.mean() > 0.95
+def test_defaults_fit_each_other_and_are_those_of_the_package():
+    aligner, embedder, _ = make_face_verifier()
+    assert aligner.geometry == FaceAligner().geometry == "skface-mini"
+    assert aligner.detector == "auto"
+    assert embedder.weights == FaceNetEmbedder().weights == "skface-mini"
+    for estimator in (SiameseEmbedder(), SiameseVerifier()):
+        assert estimator.weights == "skface-mini"
 
 
-@pytest.mark.parametrize("form", ["paths", "images", "frame"])
-def test_grid_search_over_pairs(form, pipe, photos):
-    paths, images, pairs = photos
-    rows = (images if form == "images" else paths)[pairs.indices]
-    if form == "frame":
-        pandas = pytest.importorskip("pandas")
-        rows = pandas.DataFrame(rows, columns=["left", "right"])
-    search = GridSearchCV(pipe, GRID, cv=IdentityKFold(3), n_jobs=2, error_score="raise")
-    search.fit(rows, pairs.target, groups=pairs.identities)
-    assert search.best_score_ > 0.95
-    assert len(search.cv_results_["params"]) == 4
+def test_photos_verify_with_nothing_but_the_package(portraits, no_yunet):
+    hopper, collins = (PIL.Image.open(path) for path in portraits)
+
+    def views(photo):
+        return np.asarray(photo.rotate(5)), np.asarray(photo.rotate(-8)) // 2
+
+    (h1, h2), (c1, c2) = views(hopper), views(collins)
+    pairs = np.empty((4, 2), dtype=object)
+    for row, pair in enumerate([(h1, h2), (c1, c2), (h1, c1), (h2, c2)]):
+        pairs[row, 0], pairs[row, 1] = pair
+    verifier = make_face_verifier().fit(pairs, [1, 1, 0, 0])
+    assert verifier[0].detector_name_ == "skface-detector"
+    new = np.array([portraits[:1] * 2, portraits], dtype=object)
+    new[0, 1] = hopper.convert("L")  # of the same person, as file and as image
+    probability = verifier.predict_proba(new)[:, 1]
+    assert probability[0] > 0.5 > probability[1]
 
 
-def test_the_model_file_decides_alike_in_another_process(pipe, photos, tmp_path, monkeypatch):
-    paths, _, pairs = photos
-    X = paths[pairs.indices]
-    search = GridSearchCV(pipe, GRID, cv=IdentityKFold(3)).fit(
-        X, pairs.target, groups=pairs.identities
-    )
-    joblib.dump((search, X), tmp_path / "model.joblib")
-    expected = search.predict_proba(X)
-    # the other process finds no weights: the file has to carry them
-    monkeypatch.setenv("SKFACE_HOME", str(tmp_path))
-    code = (
-        "import joblib, numpy, sys; model, X = joblib.load(sys.argv[1]); "
-        "numpy.save(sys.argv[2], model.predict_proba(X))"
-    )
-    out = tmp_path / "out.npy"
-    subprocess.run([sys.executable, "-c", code, tmp_path / "model.joblib", out], check=True)
-    np.testing.assert_array_equal(np.load(out), expected)
+def test_two_photos_give_a_probability_without_labels(portraits, no_yunet):
+    hopper = PIL.Image.open(portraits[0])
+    turned = hopper.rotate(10).point(lambda value: value // 2)
+    verifier = load_face_verifier()
+    pairs = np.empty((2, 2), dtype=object)
+    pairs[0, 0], pairs[0, 1], pairs[1] = portraits[0], turned, portraits
+    same, different = verifier.predict_proba(pairs)[:, 1]
+    assert same > 0.9 > 0.5 > different
+    assert verifier.predict(pairs).tolist() == [1, 0]
+    again = pickle.loads(pickle.dumps(verifier)).predict_proba(pairs)
+    np.testing.assert_allclose(again[:, 1], [same, different], atol=1e-3)
 
 
-def test_same_photo_scores_one_and_swapping_changes_nothing(pipe, photos):
-    paths, _, pairs = photos
-    X = paths[pairs.indices]
-    pipe.fit(X, pairs.target)
-    twice = np.column_stack([paths[:5], paths[:5]])
-    scores = pipe[-1].score_pairs(pipe[:-1].transform(twice))
-    np.testing.assert_allclose(scores, 1, atol=1e-12)
-    np.testing.assert_array_equal(pipe.decision_function(X[:, ::-1]), pipe.decision_function(X))
+@pytest.mark.parametrize("options", [{}, {"criterion": "far", "far": 1e-2, "prior": 0.01}])
+def test_loaded_verifiers_learned_from_the_stored_scores(options):
+    verifier = load_face_verifier(**options)[-1]
+    with np.load(fetch_weights("skface-mini")[1]) as stored:
+        scores, same = stored["scores"].astype(float), stored["same"]
+    expected = PairVerifier(**({"criterion": "balanced_accuracy"} | options))
+    expected.fit(scores[:, None], same)
+    assert verifier.threshold_ == pytest.approx(expected.threshold_, abs=1e-9)
+    for name in ("slope", "intercept", "prior_log_odds"):
+        assert verifier.calibrator_[name] == pytest.approx(expected.calibrator_[name], rel=1e-6)
+    point = verifier.operating_point_
+    assert (point.n_genuine, point.n_impostor) == (same.sum(), (same == 0).sum())
 
 
-def test_both_runtimes_agree(pipe, photos):
-    pytest.importorskip("openvino")
-    paths, _, pairs = photos
-    X = paths[pairs.indices]
-    pipe.set_params(facenetembedder__precision="float32")
-    through_torch = pipe.fit(X, pairs.target).decision_function(X)
-    other = make_pipeline(pipe[0], OnnxEmbedder(WEIGHTS), PairVerifier())
-    np.testing.assert_allclose(
-        other.fit(X, pairs.target).decision_function(X), through_torch, atol=1e-3
-    )
+def test_loaded_verifiers_learn_again_from_pairs(portraits):
+    verifier = load_face_verifier()
+    before = verifier[-1].threshold_
+    turned = [np.asarray(PIL.Image.open(path).rotate(15)) for path in portraits]
+    pairs = np.empty((4, 2), dtype=object)
+    for row, (left, right) in enumerate([(0, 0), (1, 1), (0, 1), (1, 0)]):
+        pairs[row, 0], pairs[row, 1] = portraits[left], turned[right]
+    assert clone(verifier).fit(pairs, [1, 1, 0, 0])[-1].threshold_ != before
+    with pytest.raises(ValueError, match="far=0.01 goes with criterion='far'"):
+        load_face_verifier(far=0.01)
 
 
-@pytest.mark.filterwarnings("ignore:2 of 38 photos cannot be aligned:UserWarning")
-def test_photos_without_a_face_are_never_accepted_and_never_lost(photos, skface_home, tmp_path):
-    paths, _, pairs = photos
-    empty = tmp_path / "wall.png"
-    PIL.Image.new("RGB", (200, 200), (90, 90, 90)).save(empty)
-    text = tmp_path / "text.jpg"
-    text.write_text("no photo")
-    X = paths[pairs.indices]
-    X[0, 1], X[5, 0] = str(empty), str(text)
-    with pytest.raises(ValueError, match=r"wall\.png"):
-        make_face_verifier(WEIGHTS).fit(X, pairs.target)
-    pipe = make_face_verifier(WEIGHTS, on_failure="nan").fit(X, pairs.target)
-    assert pipe[-1].operating_point_.n_failures == 2
-    assert pipe.predict(X)[[0, 5]].tolist() == [0, 0]
-    assert np.isnan(pipe.decision_function(X)).sum() == 2
-    np.testing.assert_array_equal(pipe.predict_proba(X)[[0, 5]], [[1, 0], [1, 0]])
+def test_with_a_cache_aligner_and_embedder_are_one_step(tmp_path):
+    pipe = make_face_verifier(cache=tmp_path)
+    assert list(pipe.named_steps) == ["perface", "pairverifier"]
+    assert pipe[0].cache == tmp_path
+    assert list(pipe[0].transformer.named_steps) == ["facealigner", "facenetembedder"]

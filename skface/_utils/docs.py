@@ -28,11 +28,12 @@ def share_docs(docs: Mapping[str, str]) -> Callable[[C], C]:
     ...
     ...     %(seed)s
     ...     '''
-    >>> print(Sampler.__doc__)
+    >>> import inspect
+    >>> print(inspect.getdoc(Sampler))
     Draw.
     <BLANKLINE>
-        seed : int
-            Seed of the generator.
+    seed : int
+        Seed of the generator.
     """
 
     def decorate(cls: C) -> C:

@@ -8,33 +8,34 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from skface.nn._locks import ProcessLock
-
 T = TypeVar("T")
 
 MOST_KEPT = 16
 
+_Place = tuple[str, Hashable]
+
 
 @dataclass
 class _Entry:
-    """A value, who uses it, and the lock under which it is built."""
+    """A value, its owners, and the lock under which it is built."""
 
-    owners: list[weakref.ref] = field(default_factory=list)
+    owners: list["weakref.ref[Any]"] = field(default_factory=list)
     building: threading.RLock = field(default_factory=threading.RLock)
     is_built: bool = False
     value: Any = None
 
 
 class PerProcess:
-    """Values by kind and key, built once in every process, and dropped when nobody uses them.
+    """Values by kind and key. Each process builds its own, and drops those without an owner.
 
     Estimators hold data only, so that they can be copied and pickled. What runs a network is built
-    from that data and kept here. A value stays while one of its owners is alive. Beyond that, the
-    value of each kind that was used last stays, for the next clone that a search makes. There are
-    `MOST_KEPT` values at most; the one that was not used for longest goes first.
+    from that data and kept here. A value stays while one of its owners is alive. Of each kind, the
+    value that was used last stays without an owner, for the next clone that a search makes. There
+    are `MOST_KEPT` values at most; the least recently used goes first. A value that is dropped
+    lives on as long as a caller uses it.
 
     A forked process starts with an empty store: threads, devices and database connections do not
-    survive a fork. What it inherited is not torn down, since that may wait for such a thread.
+    survive a fork. The inherited values are not torn down, since that could wait for such a thread.
 
     Examples
     --------
@@ -45,11 +46,12 @@ class PerProcess:
     """
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[tuple[str, Hashable], _Entry] = OrderedDict()
+        self._entries: OrderedDict[_Place, _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+        self._is_stale = False
         self._inherited: list[Any] = []
-        self._lock = ProcessLock()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget_inherited)
+            os.register_at_fork(after_in_child=self._start_in_child)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -65,8 +67,9 @@ class PerProcess:
             All that the value depends on. Equal keys share a value.
         factory : callable
             Builds the value. Threads that ask for the same key wait for one of them to build it.
+            If it raises, nothing is kept. It may use the store, for values of other kinds.
         owner : object, default=None
-            Who uses the value. The store holds it weakly.
+            What the value is kept for. The store refers to it weakly.
 
         Returns
         -------
@@ -75,41 +78,65 @@ class PerProcess:
         """
         place = kind, key
         with self._lock:
-            # by single steps: the collector may run, and call `_release`, between any two
-            entry = self._entries.pop(place, None) or _Entry()
-            self._entries[place] = entry
+            entry = self._entries.setdefault(place, _Entry())
+            self._entries.move_to_end(place)
             if owner is not None and all(ref() is not owner for ref in entry.owners):
-                entry.owners.append(weakref.ref(owner, lambda ref: self._release(place, ref)))
-            self._drop_unused()
+                entry.owners.append(weakref.ref(owner, self._drop_unused))
+        self._drop_unused()
         with entry.building:
             if not entry.is_built:
-                entry.value = factory()
+                try:
+                    entry.value = factory()
+                except BaseException:
+                    self._discard(place, entry)
+                    raise
                 entry.is_built = True
             return entry.value
 
     def clear(self) -> None:
         """Drop all values."""
         with self._lock:
-            self._entries.clear()
+            dropped, self._entries = self._entries, OrderedDict()
+        del dropped  # see `_drop_unused`
 
-    def _release(self, place: tuple[str, Hashable], ref: weakref.ref) -> None:
+    def _discard(self, place: _Place, entry: _Entry) -> None:
         with self._lock:
-            entry = self._entries.get(place)
-            if entry is not None and ref in entry.owners:
-                entry.owners.remove(ref)
-            self._drop_unused()
+            if self._entries.get(place) is entry:
+                del self._entries[place]
+        self._drop_unused()
 
-    def _drop_unused(self) -> None:
+    def _drop_unused(self, _: object = None) -> None:
+        """Drop what is not to be kept.
+
+        The garbage collector may call this at any moment, in a thread that holds the lock. So it
+        never waits: if the lock is taken, its holder comes back here after releasing it.
+        """
+        self._is_stale = True
+        while self._is_stale and self._lock.acquire(blocking=False):
+            try:
+                self._is_stale = False
+                dropped = self._take_unused()
+            finally:
+                self._lock.release()
+            del dropped  # not under the lock: closing a file or a network takes time
+
+    def _take_unused(self) -> list[_Entry]:
         last_of_kind = {kind: (kind, key) for kind, key in self._entries}
-        for place, entry in list(self._entries.items()):
-            if not entry.owners and last_of_kind[place[0]] != place:
-                self._entries.pop(place, None)
+        unused = []
+        for place, entry in self._entries.items():
+            entry.owners = [ref for ref in entry.owners if ref() is not None]
+            if not entry.owners and place != last_of_kind[place[0]]:
+                unused.append(place)
+        taken = [self._entries.pop(place) for place in unused]
         while len(self._entries) > MOST_KEPT:
-            self._entries.popitem(last=False)
+            taken.append(self._entries.popitem(last=False)[1])
+        return taken
 
-    def _forget_inherited(self) -> None:
+    def _start_in_child(self) -> None:
         self._inherited.append(self._entries)
         self._entries = OrderedDict()
+        self._lock = threading.Lock()
+        self._is_stale = False
 
 
 #: The store of this process.
@@ -118,7 +145,7 @@ STORE = PerProcess()
 
 def load_once(
     kind: str,
-    paths: Iterable[str | os.PathLike],
+    paths: Iterable[str | os.PathLike[str]],
     more: Hashable,
     factory: Callable[[], T],
     owner: object,
@@ -136,7 +163,7 @@ def load_once(
     factory : callable
         Reads the files. Its value is shared, so it must not be changed.
     owner : object
-        Who uses the value.
+        What the value is kept for.
 
     Returns
     -------
@@ -150,5 +177,5 @@ def load_once(
         except OSError:
             return factory()
         times = status.st_mtime_ns, status.st_ctime_ns
-        signatures.append((os.fspath(path), *times, status.st_size, status.st_ino))
+        signatures.append((os.path.abspath(path), *times, status.st_size, status.st_ino))
     return STORE.get(kind, (tuple(signatures), more), factory, owner)

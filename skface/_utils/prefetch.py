@@ -1,9 +1,9 @@
-"""Make the next item in a thread while the current one is used."""
+"""Prepare the next item in a thread while the current one is used."""
 
 import contextvars
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from joblib import parallel_config
 from joblib.parallel import get_active_backend
@@ -13,21 +13,22 @@ T = TypeVar("T")
 
 
 def prefetch(items: Iterable[T]) -> Iterator[T]:
-    """Yield items in order, while a thread makes the one after.
+    """Yield items in order, while a thread prepares the next one.
 
-    At most two items exist at a time, beside those that the consumer keeps. Both sides overlap as
-    far as they leave Python's lock alone, as decoders, networks and waiting for a GPU do.
+    At most two items exist at a time, apart from those that the consumer keeps. The two threads
+    overlap while one of them has released Python's global interpreter lock, as decoders, networks
+    and waiting for a GPU do.
 
     Parameters
     ----------
     items : iterable
-        Advanced by one thread only. What it raises is raised here, after the items before.
+        Advanced by one thread only. Its errors are raised here, after the items before them.
 
     Yields
     ------
     item : object
-        The items. When the consumer stops early, the item that is being made is waited for, the
-        iterable is closed if it is a generator, and no thread is left.
+        The items. If the consumer stops early, the item in preparation is finished, the iterable
+        is closed if it is a generator, and the thread ends.
 
     Examples
     --------
@@ -35,13 +36,13 @@ def prefetch(items: Iterable[T]) -> Iterator[T]:
     >>> list(prefetch(n * n for n in range(4)))
     [0, 1, 4, 9]
     """
-    end = object()
+    end = cast(T, object())
     iterator = iter(items)
-    # what scikit-learn and joblib keep per thread, and Python per context
+    # settings that scikit-learn and joblib keep per thread, and Python per context
     config, (backend, n_jobs) = get_config(), get_active_backend()
     context = contextvars.copy_context()
 
-    def advance():
+    def advance() -> T:
         with config_context(**config), parallel_config(backend, n_jobs=n_jobs):
             return next(iterator, end)
 

@@ -109,7 +109,7 @@ def _read_model(path: Path) -> tuple[NDArray[np.uint8], str]:
             f"detector={str(path)!r} is not a YuNet model that OpenCV reads: {error}"
         ) from error
     model.flags.writeable = False
-    return model, digest_bytes(model.data)
+    return model, digest_bytes(model).hex()
 
 
 def _fetch(name: str, given: str) -> Path:

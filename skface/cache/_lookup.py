@@ -1,350 +1,236 @@
-"""Looking vectors up: in memory, in the store, and, if they are in neither, by computing them."""
+"""Values of images: from memory, else from the store, else computed."""
 
-import os
 import secrets
-import threading
-import time
-import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import repeat
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
-from skface._rows import FileSignature
-from skface._utils.per_process import STORE
-from skface.cache._photos import PhotoDigests
-from skface.cache._store import Store
-from skface.exceptions import CacheWarning, StoreFullError
+from skface._rows import FileSignature, ImageSequence
+from skface.cache._embedding_cache import EmbeddingCache
+from skface.cache._fingerprint import fingerprint
+from skface.cache._memory import MemoryCache
+from skface.cache._session import CacheSession, open_session
 
-_MEMORY_BYTES = 2**28  # vectors of one store that a process keeps in memory
-_MOST_FILES = 2**18  # that a session remembers to have looked at
-
-
-class MemoryCache:
-    """Vectors of one transformer in memory, in one array."""
-
-    def __init__(self) -> None:
-        self.place_of: dict[bytes, int] = {}
-        self.values: np.ndarray | None = None
-        self._used = np.empty(0, dtype=np.int64)
-        self._noted = 0
-
-    def find(self, photos: list[bytes | None]) -> np.ndarray:
-        """Return the places of photos in `values`, -1 for those that are not here."""
-        return np.fromiter(map(self.place_of.get, photos, repeat(-1)), np.intp, len(photos))
-
-    def add(self, vectors: dict[bytes, np.ndarray]) -> None:
-        """Add vectors by photo.
-
-        Raises
-        ------
-        ValueError
-            If a vector has another shape or type than the others.
-        """
-        new = [photo for photo in vectors if photo not in self.place_of]
-        if not new:
-            return
-        expected = vectors[new[0]] if self.values is None else self.values[:1][0]
-        for photo in new:
-            value = vectors[photo]
-            if (value.shape, value.dtype) != (expected.shape, expected.dtype):
-                raise ValueError(
-                    f"The transformer gave {value.dtype} of shape {value.shape} for a face, but "
-                    f"{expected.dtype} of shape {expected.shape} for others; such values cannot "
-                    "be cached: set cache=None."
-                )
-        block = np.stack([vectors[photo] for photo in new])
-        n_before = len(self.place_of)
-        n_after = n_before + len(new)
-        if self.values is None:
-            self.values = np.empty((0, *block.shape[1:]), block.dtype)
-        if n_after > len(self.values):
-            larger = np.empty((max(n_after, 2 * n_before), *block.shape[1:]), self.values.dtype)
-            larger[:n_before] = self.values[:n_before]
-            self.values = larger
-            # another array, for other threads may be writing to this one
-            used = np.zeros(len(larger), dtype=np.int64)
-            used[:n_before] = self._used[:n_before]
-            self._used = used
-        self.values[n_before:n_after] = block
-        self._used[n_before:n_after] = 0
-        # last, so that another thread never finds a place without its vector
-        self.place_of.update(zip(new, range(n_before, n_after), strict=True))
-
-    def note_use(self, places: np.ndarray) -> None:
-        """Remember that vectors were used now."""
-        self._used[places] = time.time_ns() // 1_000_000
-
-    def used_since_last_asked(self) -> dict[int, list[bytes]]:
-        """Return the photos that were used, by time."""
-        photos = list(self.place_of)
-        recent: dict[int, list[bytes]] = {}
-        for place in np.flatnonzero(self._used[: len(photos)] > self._noted):
-            recent.setdefault(int(self._used[place]), []).append(photos[place])
-        self._noted = max(recent, default=self._noted)
-        return recent
+#: Yields the values, (b, ...), of batch after batch of images, given by b indices each.
+Compute = Callable[[Iterable[NDArray[np.intp]]], Iterator[NDArray[Any]]]
 
 
-class CacheSession:
-    """What one process knows of one store: its vectors and digests in memory, and its counts.
+def known_signatures(cache: EmbeddingCache, owner: object) -> dict[str, FileSignature] | None:
+    """Return the signatures of files that need not be checked again, or None to check all.
+
+    :func:`skface._rows.check_images` takes them, and adds to them.
+    """
+    return open_session(cache.folder, owner).signatures() if cache.check_files == "once" else None
+
+
+def find_value(
+    cache: EmbeddingCache,
+    owner: object,
+    transformer: BaseEstimator,
+    images: ImageSequence,
+    index: int,
+) -> NDArray[Any] | None:
+    """Return the value of one image, or None if it is not in the cache."""
+    session = open_session(cache.folder, owner)
+    (digest,), kinds = session.image_digests(images, np.array([index]))
+    return None if digest is None else session.find(fingerprint(transformer, kinds), digest)
+
+
+def look_up_values(
+    cache: EmbeddingCache,
+    owner: object,
+    transformer: BaseEstimator,
+    images: ImageSequence,
+    indices: NDArray[np.intp],
+    compute: Compute,
+    batch_size: int,
+    shape: tuple[int, ...],
+    *,
+    order: NDArray[np.intp] | None = None,
+) -> NDArray[Any]:
+    """Return the values of images, and compute those that are not in the cache.
 
     Parameters
     ----------
-    path : Path
-        The database.
+    cache : EmbeddingCache
+        The cache.
+    owner : object
+        The cache stays open in this process while this object exists.
+    transformer : estimator
+        The fitted transformer that computes them.
+    images : ImageSequence
+        From :func:`skface._rows.check_images`.
+    indices : ndarray of shape (n,)
+        Which images.
+    compute : callable
+        Yields the values, (b, ...), of batch after batch of images, given by b indices each.
+    batch_size : int
+        Images computed at a time. Each batch is stored before the next one is computed.
+    shape : tuple of int
+        Expected shape of one value.
+    order : ndarray of shape (m,), default=None
+        Places in `indices` whose values to return, in this order. None means all of them.
+
+    Returns
+    -------
+    ndarray of shape (n, ...) or (m, ...)
+        The values, as `compute` yielded them.
+
+    Raises
+    ------
+    CacheError
+        If the file cannot be used.
+    ValueError
+        If the transformer cannot be identified, or gave values of two shapes or types.
+    TypeError
+        If the values are objects.
+
+    Warns
+    -----
+    CacheWarning
+        If the disk is full.
+    """
+    session = open_session(cache.folder, owner)
+    digests, kinds = session.image_digests(images, indices)
+    key = fingerprint(transformer, kinds)
+    memory = session.memory(key, shape)
+    places = memory.find(digests)
+    uncached: dict[int, NDArray[Any]] = {}
+    if (places < 0).any():
+        filling = _Filling(session, key, memory, images, indices, digests, cache.max_bytes)
+        uncached = filling.run(compute, batch_size)
+        n_distinct = len(set(digests) - {None}) + digests.count(None)
+        session.misses += filling.n_computed
+        session.hits += n_distinct - filling.n_computed
+        places = memory.find(digests)
+    else:
+        session.hits += int(np.count_nonzero(np.bincount(places)))
+    is_cached = places >= 0
+    memory.mark_used(places[is_cached])
+    session.bound_memory()
+    if not uncached:  # one gather, since copying takes most of the time
+        return memory.take(places if order is None else places[order])
+    values = _merge(memory.take(places[is_cached]), is_cached, uncached)
+    return values if order is None else values[order]
+
+
+def _merge(
+    cached: NDArray[Any], is_cached: NDArray[np.bool_], uncached: dict[int, NDArray[Any]]
+) -> NDArray[Any]:
+    """Return cached and uncached values in one array."""
+    some = next(iter(uncached.values()))
+    dtype = np.result_type(some, cached) if len(cached) else some.dtype
+    values = np.empty((len(is_cached), *some.shape), dtype)
+    if len(cached):
+        values[is_cached] = cached
+    for place, value in uncached.items():
+        values[place] = value
+    return values
+
+
+class _Filling:
+    """Gets the values that are not in memory, for one call of `look_up_values`.
+
+    Threads and processes that need the same images share the work without waiting for each other.
+    Each starts at a random batch, and before it computes a batch it reads what others have stored.
+    Where it meets the work of another, it turns round and takes its remaining batches from the
+    other end. So two workers meet once, and only compute twice what both are at. In a simulation
+    with 30 batches, two workers compute 1.08 times what one does; without turning round 1.57 times,
+    since they continue side by side after they have met.
     """
 
-    def __init__(self, path: Path):
-        self.store = Store(path)
-        self.digests = PhotoDigests(self.store)
-        self.hits = 0
-        self.misses = 0
-        # By transformer and shape of a vector; the last is the one that was used last.
-        self._memory: dict[tuple[bytes, tuple[int, ...]], MemoryCache] = {}
-        self._files: dict[str, FileSignature] = {}
-        self._folder = ""  # where the relative paths of these start
-        self._lock = threading.RLock()
-        self._warned = False
-
-    def forget(self) -> None:
-        """Drop what is in memory, and start counting anew."""
-        with self._lock:
-            self._memory.clear()
-            self._files = {}
-            self.digests.clear()
-            self.hits = self.misses = 0
-
-    def known_files(self) -> dict[str, FileSignature]:
-        """Return what is known of the files that are looked at once, to be added to."""
-        folder = os.getcwd()
-        with self._lock:
-            if folder != self._folder or len(self._files) > _MOST_FILES:
-                self._folder, self._files = folder, {}
-            return self._files
-
-    def find(self, transformer: bytes, photo: bytes | None) -> np.ndarray | None:
-        """Return the vector of one photo, or None if it is neither in memory nor stored."""
-        if photo is None:
-            return None
-        self._open()
-        with self._lock:
-            for (other, _), memory in self._memory.items():
-                place = memory.place_of.get(photo) if other == transformer else None
-                if place is not None:
-                    return memory.values[place]
-        return self.store.read(transformer, [photo]).get(photo)
-
-    def look_up(
+    def __init__(
         self,
+        session: CacheSession,
         transformer: bytes,
-        photos: list[bytes | None],
-        compute: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
-        are_same: Callable[[np.ndarray], np.ndarray],
-        batch_size: int,
-        shape: tuple[int, ...],
+        memory: MemoryCache,
+        images: ImageSequence,
+        indices: NDArray[np.intp],
+        digests: list[bytes | None],
         max_bytes: int | None,
-        order: np.ndarray | None,
-    ) -> np.ndarray:
-        """Return one vector per photo, or those of some places.
-
-        Parameters
-        ----------
-        transformer : bytes
-            Fingerprint of what computes the vectors.
-        photos : list of bytes or None
-            Digests of the photos; None for one that is not to be looked up.
-        compute : callable
-            Yields the vectors of batch after batch of photos, given by their places in `photos`.
-        are_same : callable
-            Tells which photos at such places are still what their digests say.
-        batch_size : int
-            Most photos to compute at a time. They are stored before the next are computed.
-        shape : tuple of int
-            Shape of a vector.
-        max_bytes : int or None
-            Bound of the store.
-        order : ndarray of shape (m,) or None
-            Places in `photos` whose vectors to return, in this order; None for all of them.
-
-        Returns
-        -------
-        ndarray of shape (len(photos), ...) or (m, ...)
-            Read as `compute` returned them.
-        """
-        memory = self._memory_of(transformer, shape)
-        places = memory.find(photos)
-        missing = np.flatnonzero(places < 0).tolist()
-        uncached: dict[int, np.ndarray] = {}  # vectors that must not be kept, by place in `photos`
-        if missing:
-            first_at: dict[bytes, int] = {}
-            unknown = []
-            for at in missing:
-                if photos[at] is None:
-                    unknown.append(at)
-                else:
-                    first_at.setdefault(photos[at], at)
-            fill = _Fill(self, memory, transformer, are_same, max_bytes, uncached)
-            fill.run(first_at, compute, batch_size)
-            batches = [unknown[i : i + batch_size] for i in range(0, len(unknown), batch_size)]
-            for batch, values in zip(batches, compute(map(np.array, batches)), strict=True):
-                uncached.update(zip(batch, values, strict=True))
-            for at in missing:
-                photo = photos[at]
-                places[at] = memory.place_of.get(photo, -1)
-                if places[at] < 0 and at not in uncached:
-                    uncached[at] = uncached[first_at[photo]]
-            self.misses += fill.n_computed + len(unknown)
-            self.hits += len(set(photos)) - fill.n_computed - (None in photos)
-        else:
-            self.hits += int(np.count_nonzero(np.bincount(places)))
-        kept = places >= 0
-        memory.note_use(places[kept])
-        self._bound_memory()
-        if not uncached:  # gathered once, for that takes the time
-            return memory.values[places if order is None else places[order]]
-        some = next(iter(uncached.values()))
-        dtype = some.dtype if memory.values is None else np.result_type(some, memory.values)
-        values = np.empty((len(photos), *some.shape), dtype)
-        if kept.any():
-            values[kept] = memory.values[places[kept]]
-        for at, value in uncached.items():
-            values[at] = value
-        return values if order is None else values[order]
-
-    def add(self, memory: MemoryCache, vectors: dict[bytes, np.ndarray]) -> None:
-        """Keep vectors in memory."""
-        with self._lock:
-            memory.add(vectors)
-
-    def write(
-        self, transformer: bytes, vectors: dict[bytes, np.ndarray], max_bytes: int | None
-    ) -> bool:
-        """Store vectors, and tell whether all were new. A full disk is a warning, once."""
-        try:
-            if max_bytes is not None:
-                for (fingerprint, _), other in list(self._memory.items()):
-                    for used, photos in other.used_since_last_asked().items():
-                        self.store.touch(fingerprint, photos, used)
-            return self.store.write(transformer, vectors, max_bytes)
-        except StoreFullError as error:
-            if not self._warned:
-                self._warned = True
-                warnings.warn(
-                    f"{error} Until then vectors are computed and kept in memory, but not stored.",
-                    CacheWarning,
-                    stacklevel=2,
-                )
-            return True
-
-    def _open(self) -> None:
-        with self._lock:
-            if self.store.refresh():  # the file was deleted, and what was stored with it
-                self._memory.clear()
-
-    def _memory_of(self, transformer: bytes, shape: tuple[int, ...]) -> MemoryCache:
-        with self._lock:
-            self._open()
-            key = transformer, shape
-            memory = self._memory.pop(key, None) or MemoryCache()
-            self._memory[key] = memory
-            return memory
-
-    def _bound_memory(self) -> None:
-        with self._lock:
-            sizes = {
-                key: 0 if memory.values is None else memory.values.nbytes
-                for key, memory in self._memory.items()
-            }
-            n_bytes = sum(sizes.values())
-            for key, size in sizes.items():
-                if n_bytes <= _MEMORY_BYTES:
-                    break
-                del self._memory[key]
-                n_bytes -= size
-
-
-class _Fill:
-    """Getting vectors that are not in memory, for one call of `CacheSession.look_up`.
-
-    Threads and processes that need the same photos share the work without waiting for each other.
-    Each begins at a random batch, and before it computes one it looks in the store for what others
-    have stored meanwhile. Where it meets their work it turns round, and goes on from the other end
-    of what it has left. So two of them meet once, and compute what they were at twice at most.
-    """
-
-    def __init__(self, session, memory, transformer, are_same, max_bytes, uncached):
+    ) -> None:
         self._session = session
-        self._memory = memory
         self._transformer = transformer
-        self._are_same = are_same
+        self._memory = memory
+        self._images = images
+        self._indices = indices
+        self._digests = digests
         self._max_bytes = max_bytes
-        self._uncached = uncached
-        self._batches: list[list[bytes]] = []
+        # batches of places in `indices`: to compute, and being computed
+        self._batches: deque[list[int]] = deque()
+        self._computing: deque[list[int]] = deque()
+        self._uncached: dict[int, NDArray[Any]] = {}
         self.n_computed = 0
 
-    def run(
-        self,
-        first_at: dict[bytes, int],
-        compute: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
-        batch_size: int,
-    ) -> None:
-        """Get the vectors of photos, which are given with a place of each."""
-        self._read(list(first_at))
-        left = [photo for photo in first_at if photo not in self._memory.place_of]
-        if not left:
-            return
-        # The same batches wherever it begins, for values may depend on them in the last bits.
+    def run(self, compute: Compute, batch_size: int) -> dict[int, NDArray[Any]]:
+        """Get all missing values; return those that must not be cached, by place."""
+        missing = self._missing(range(len(self._digests)))
+        # one place of each distinct image; those without a digest are all distinct
+        first = {self._digests[place] or place: place for place in reversed(missing)}
+        left = self._read(sorted(first.values()))
+        # the same batches wherever it starts: the last bits of a value may depend on its batch
         batches = [left[i : i + batch_size] for i in range(0, len(left), batch_size)]
-        start = secrets.randbelow(len(batches))  # not from a generator that the user has seeded
-        self._batches = batches[start:] + batches[:start]
-        computing: list[list[bytes]] = []
+        self._batches.extend(batches)
+        if batches:
+            self._batches.rotate(secrets.randbelow(len(batches)))  # whatever the user has seeded
+            for values in compute(self._take_batches()):
+                self._keep(values, self._computing.popleft())
+        return {
+            place: self._uncached[first[self._digests[place] or place]]
+            for place in self._missing(missing)
+        }
 
-        def places() -> Iterator[np.ndarray]:
-            for batch in self._next_batches():
-                computing.append(batch)
-                yield np.array([first_at[photo] for photo in batch])
+    def _missing(self, places: Iterable[int]) -> list[int]:
+        return [place for place in places if self._digests[place] not in self._memory]
 
-        for values in compute(places()):
-            batch = computing.pop(0)
-            self._keep(values, batch, np.array([first_at[photo] for photo in batch]))
+    def _read(self, places: list[int]) -> list[int]:
+        """Read stored values into memory, and return the places that are still missing."""
+        wanted = [digest for place in self._missing(places) if (digest := self._digests[place])]
+        self._memory.add(self._session.store.read(self._transformer, wanted))
+        return self._missing(places)
 
-    def _next_batches(self) -> Iterator[list[bytes]]:
-        """Yield what is still to be computed of each batch."""
+    def _take_batches(self) -> Iterator[NDArray[np.intp]]:
+        """Yield the images of each batch whose values are still missing."""
         while self._batches:
-            batch = self._batches.pop(0)
-            found = self._read(batch)
-            if found:
+            batch = self._batches.popleft()
+            left = self._read(batch)
+            if len(left) < len(batch):
                 self._batches.reverse()
-            left = [photo for photo in batch if photo not in found]
             if left:
-                yield left
+                self._computing.append(left)
+                yield self._indices[left]
 
-    def _read(self, photos: list[bytes]) -> dict[bytes, np.ndarray]:
-        found = self._session.store.read(self._transformer, photos)
-        self._session.add(self._memory, found)
-        return found
-
-    def _keep(self, values: np.ndarray, photos: list[bytes], at: np.ndarray) -> None:
+    def _keep(self, values: NDArray[Any], places: list[int]) -> None:
+        """Cache the values of a batch, except failures and those of files that have changed."""
         self.n_computed += len(values)
         if values.dtype.hasobject:
             raise TypeError(
                 f"The transformer gave values of dtype {values.dtype}, which cannot be cached: "
                 "let it return numbers or strings, or set cache=None."
             )
-        failed = np.zeros(len(values), dtype=bool)
-        if values.dtype.kind in "fc":
-            failed = np.isnan(values.reshape(len(values), -1)).all(axis=1)
-        keeps = ~failed & self._are_same(at)
-        vectors = {photos[i]: values[i] for i in np.flatnonzero(keeps)}
-        # of a failure its warning would be lost, and a photo that changed is known by another name
-        self._uncached.update((int(at[i]), values[i]) for i in np.flatnonzero(~keeps))
-        self._session.add(self._memory, vectors)
-        if not self._session.write(self._transformer, vectors, self._max_bytes):
-            self._batches.reverse()  # another one is at the same place
+        digests = [self._digests[place] for place in places]
+        unchanged = self._session.image_digests.are_unchanged(
+            self._images, self._indices[places], digests
+        )
+        # a failure is computed again, so that its warning is seen again
+        keeps = unchanged & ~_are_nan(values)
+        kept = {}
+        for place, digest, value, keep in zip(places, digests, values, keeps, strict=True):
+            if keep and digest is not None:
+                kept[digest] = value
+            else:
+                self._uncached[place] = value
+        self._memory.add(kept)
+        if not self._session.write(self._transformer, kept, self._max_bytes):
+            self._batches.reverse()  # another worker has just stored some of them
 
 
-def session_of(path: Path, owner: object) -> CacheSession:
-    """Return this process's session with a database, always the same while it has an owner."""
-    place = os.path.realpath(path)
-    return STORE.get("cache session", place, lambda: CacheSession(Path(place)), owner)
+def _are_nan(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which values are all NaN."""
+    if values.dtype.kind not in "fc":
+        return np.zeros(len(values), dtype=bool)
+    return np.isnan(values.reshape(len(values), -1)).all(axis=1)

@@ -4,43 +4,46 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skface._rows import FileSignature
 from skface.exceptions import CacheError, StoreFullError
 
-_APPLICATION_ID = 0x736B6661  # "skfa", which marks the file as ours
-_VERSION = 2  # of the tables below
+_APPLICATION_ID = 0x736B6661  # "skfa", which marks the file as one of skface
+_VERSION = 3  # of the tables below
 _BUSY_SECONDS = 60.0
 _DELETE = "delete it, with its -wal and -shm beside it"
 _AT_A_TIME = 500  # parameters of one statement; SQLite takes 999 wherever it runs
 
 _TABLES = """
-CREATE TABLE vectors (
-    transformer BLOB NOT NULL, photo BLOB NOT NULL,
+CREATE TABLE image_values (
+    transformer BLOB NOT NULL, image BLOB NOT NULL,
     dtype TEXT NOT NULL, shape TEXT NOT NULL, value BLOB NOT NULL,
     used INTEGER NOT NULL,
-    UNIQUE (transformer, photo)
+    UNIQUE (transformer, image)
 );
-CREATE INDEX vectors_by_use ON vectors (used);
+CREATE INDEX image_values_by_use ON image_values (used);
 CREATE TABLE files (
     path BLOB PRIMARY KEY,
     mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
     size INTEGER NOT NULL, inode INTEGER NOT NULL,
-    photo BLOB NOT NULL
+    image BLOB NOT NULL
 ) WITHOUT ROWID;
 """
 
 
 class Store:
-    """Vectors by transformer and photo, and digests of files.
+    """Values by transformer and image, and digests of files.
 
-    Every method is a transaction, so a process that is killed leaves the store as it was before or
-    after it. Threads may share a store; forked processes open the file anew.
+    Every method is a transaction, so a process that is killed leaves the file as it was before or
+    after it. Threads may share a store, but processes may not: each opens its own.
 
     Parameters
     ----------
@@ -48,139 +51,146 @@ class Store:
         The database; it is created, with its folder, when it is first used.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._opened: tuple[int, int] | None = None  # process, and inode of the file
-        self._left_behind: list[sqlite3.Connection] = []
+        self._inode: int | None = None
+        self._closing: weakref.finalize[..., Any] | None = None
 
     def refresh(self) -> bool:
-        """Open the file unless it is open; tell whether it is another one than before."""
+        """Open the file if it is not open, or was replaced; return whether it was opened."""
         with self._lock:
             try:
-                opened = (os.getpid(), os.stat(self.path).st_ino)
+                if self._connection is not None and os.stat(self.path).st_ino == self._inode:
+                    return False
             except OSError:
-                opened = None
-            if opened is not None and opened == self._opened:
-                return False
-            if self._connection is not None:
-                if self._opened[0] == os.getpid():
-                    self._connection.close()
-                else:  # SQLite forbids to touch what was opened before a fork
-                    self._left_behind.append(self._connection)
-            self._connection = None
+                pass  # it was deleted
+            if self._closing is not None:
+                self._closing()
+            self._connection = None  # if opening fails
             self._connection = self._open()
-            self._opened = (os.getpid(), os.stat(self.path).st_ino)
+            self._inode = os.stat(self.path).st_ino
+            # a connection that is only dropped is a ResourceWarning since Python 3.13
+            self._closing = weakref.finalize(self, self._connection.close)
+            self._closing.atexit = False
             return True
 
-    def read(self, transformer: bytes, photos: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """Return the vectors that are stored, by photo, and note that they were used."""
+    def read(self, transformer: bytes, images: Sequence[bytes]) -> dict[bytes, NDArray[Any]]:
+        """Return the stored values by image, and record that they were used."""
         with self._transaction() as connection:
-            found = _select(connection, transformer, photos)
+            found = _select(connection, transformer, images)
         if found:
             self.touch(transformer, found, _now())
         return found
 
-    def touch(self, transformer: bytes, photos: Iterable[bytes], used: int) -> None:
-        """Note that vectors were used, unless the disk is full."""
+    def touch(self, transformer: bytes, images: Iterable[bytes], milliseconds: int) -> None:
+        """Record when values were used, unless the disk is full."""
         try:
             with self._transaction(writes=True) as connection:
                 connection.executemany(
-                    "UPDATE vectors SET used = ? WHERE transformer = ? AND photo = ?",
-                    ((used, transformer, photo) for photo in photos),
+                    "UPDATE image_values SET used = ? WHERE transformer = ? AND image = ?",
+                    ((milliseconds, transformer, image) for image in images),
                 )
         except StoreFullError:
-            pass  # of no consequence but for what is dropped first
+            pass  # then another value may be dropped first
 
     def write(
-        self, transformer: bytes, vectors: dict[bytes, np.ndarray], max_bytes: int | None = None
+        self,
+        transformer: bytes,
+        values: dict[bytes, NDArray[Any]],
+        max_bytes: int | None = None,
     ) -> bool:
-        """Store vectors by photo, and make room if there is a bound.
+        """Store values by image, and drop the least recently used ones beyond a bound.
 
         Returns
         -------
         bool
-            Whether all were new. A vector that is stored already stays.
+            Whether all were new. A value that is stored already stays.
         """
         now = _now()
         rows = (
             (
                 transformer,
-                photo,
+                image,
                 value.dtype.str,
                 ",".join(map(str, value.shape)),
                 value.tobytes(),
                 now,
             )
-            for photo, value in vectors.items()
+            for image, value in values.items()
         )
         with self._transaction(writes=True) as connection:
             added = connection.executemany(
-                "INSERT OR IGNORE INTO vectors VALUES (?, ?, ?, ?, ?, ?)", rows
+                "INSERT OR IGNORE INTO image_values VALUES (?, ?, ?, ?, ?, ?)", rows
             )
-            are_new = not vectors or added.rowcount == len(vectors)
-            made_room = max_bytes is not None and _make_room(connection, max_bytes)
-        if made_room:
+            are_new = not values or added.rowcount == len(values)
+            has_dropped = max_bytes is not None and _drop_beyond(connection, max_bytes)
+        if has_dropped:
             self._shrink()
         return are_new
 
     def read_files(self, paths: Sequence[bytes]) -> dict[bytes, tuple[FileSignature, bytes]]:
-        """Return stamps and photos of the files that are known, by path."""
+        """Return the signatures and digests of known files, by path."""
         known = {}
         with self._transaction() as connection:
             for some in _slices(paths):
-                for path, *stamp, photo in connection.execute(
-                    "SELECT path, mtime_ns, ctime_ns, size, inode, photo FROM files "
+                for path, mtime_ns, ctime_ns, size, inode, image in connection.execute(
+                    "SELECT path, mtime_ns, ctime_ns, size, inode, image FROM files "
                     f"WHERE path IN ({_marks(some)})",
                     some,
                 ):
-                    known[path] = tuple(stamp), photo
+                    known[path] = (mtime_ns, ctime_ns, size, inode), image
         return known
 
     def write_files(self, known: dict[bytes, tuple[FileSignature, bytes]]) -> None:
-        """Store stamps and photos of files by path."""
+        """Store signatures and digests of files by path."""
         with self._transaction(writes=True) as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
-                ((path, *stamp, photo) for path, (stamp, photo) in known.items()),
+                ((path, *signature, image) for path, (signature, image) in known.items()),
             )
 
     def count(self) -> tuple[int, int, int]:
-        """Count vectors, transformers and bytes of the file that are in use."""
+        """Count values, transformers and bytes of the file that are in use."""
         with self._transaction() as connection:
-            n_vectors, n_transformers = connection.execute(
-                "SELECT count(*), count(DISTINCT transformer) FROM vectors"
+            n_values, n_transformers = connection.execute(
+                "SELECT count(*), count(DISTINCT transformer) FROM image_values"
             ).fetchone()
-            return n_vectors, n_transformers, _bytes_in_use(connection)
+            return n_values, n_transformers, _bytes_in_use(connection)
 
     def clear(self) -> None:
-        """Drop everything, and give the space back."""
+        """Delete everything, and give the space back."""
         with self._transaction(writes=True) as connection:
-            for table in ("vectors", "files"):
+            for table in ("image_values", "files"):
                 connection.execute(f"DELETE FROM {table}")
         self._shrink()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.refresh()
+        return cast(sqlite3.Connection, self._connection)
 
     def _shrink(self) -> None:
         """Give free pages back to the disk."""
         with self._lock, self._explained():
+            connection = self._connected()
             # as a script, because `execute` would stop after the first page
-            self._connection.executescript("PRAGMA incremental_vacuum;")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.executescript("PRAGMA incremental_vacuum;")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     @contextmanager
     def _transaction(self, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
         with self._lock, self._explained():
-            if self._connection is None or self._opened[0] != os.getpid():
-                self.refresh()
-            # a transaction that is to write says so at once, or it could not wait for others
-            self._connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+            connection = self._connected()
+            # announced before it writes, or SQLite would not wait for other writers
+            connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
             try:
-                yield self._connection
-                self._connection.execute("COMMIT")
+                yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
 
     def _open(self) -> sqlite3.Connection:
@@ -203,12 +213,12 @@ class Store:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Create the tables of a new file; refuse the file of somebody else."""
+        """Create the tables of a new file; refuse a file of another program or version."""
         if _is_empty(connection):
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _set_wal(connection)
             connection.execute("BEGIN IMMEDIATE")
-            if _is_empty(connection):  # nobody was faster
+            if _is_empty(connection):  # no other process was faster
                 for statement in _TABLES.split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -228,7 +238,7 @@ class Store:
         _set_wal(connection)
         # safe if a process dies; a power cut may cost the last batches, never the file
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("BEGIN IMMEDIATE")  # which shows whether it can be written
+        connection.execute("BEGIN IMMEDIATE")  # an error if it cannot be written
         connection.execute("COMMIT")
 
     @contextmanager
@@ -259,30 +269,30 @@ class Store:
 
 
 def _now() -> int:
-    """Return the time in milliseconds, which processes share."""
+    """Return the time in milliseconds since 1970, which is that of all processes."""
     return time.time_ns() // 1_000_000
 
 
-def _marks(items: Sequence) -> str:
+def _marks(items: Sequence[bytes]) -> str:
     return ",".join("?" * len(items))
 
 
-def _slices(items: Sequence) -> Iterator[Sequence]:
+def _slices(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     return (items[start : start + _AT_A_TIME] for start in range(0, len(items), _AT_A_TIME))
 
 
 def _select(
-    connection: sqlite3.Connection, transformer: bytes, photos: Sequence[bytes]
-) -> dict[bytes, np.ndarray]:
+    connection: sqlite3.Connection, transformer: bytes, images: Sequence[bytes]
+) -> dict[bytes, NDArray[Any]]:
     found = {}
-    for some in _slices(photos):
-        for photo, dtype, shape, value in connection.execute(
-            "SELECT photo, dtype, shape, value FROM vectors WHERE transformer = ? "
-            f"AND photo IN ({_marks(some)})",
+    for some in _slices(images):
+        for image, dtype, shape, value in connection.execute(
+            "SELECT image, dtype, shape, value FROM image_values WHERE transformer = ? "
+            f"AND image IN ({_marks(some)})",
             (transformer, *some),
         ):
             sides = [int(side) for side in shape.split(",") if side]
-            found[photo] = np.frombuffer(value, dtype=dtype).reshape(sides)
+            found[image] = np.frombuffer(value, dtype=dtype).reshape(sides)
     return found
 
 
@@ -294,20 +304,20 @@ def _bytes_in_use(connection: sqlite3.Connection) -> int:
     return (n_pages - n_free) * page_bytes
 
 
-def _make_room(connection: sqlite3.Connection, max_bytes: int) -> bool:
-    """Delete what was not used for longest until the rest fits; tell whether that was needed."""
+def _drop_beyond(connection: sqlite3.Connection, max_bytes: int) -> bool:
+    """Delete the least recently used values until the rest fits; return whether any were."""
     is_needed = _bytes_in_use(connection) > max_bytes
     while (excess := _bytes_in_use(connection) - max_bytes) > 0:
-        (n_vectors,) = connection.execute("SELECT count(*) FROM vectors").fetchone()
-        if not n_vectors:
+        (n_values,) = connection.execute("SELECT count(*) FROM image_values").fetchone()
+        if not n_values:
             break
         share = excess / _bytes_in_use(connection)
         connection.execute(
-            "DELETE FROM vectors WHERE rowid IN "
-            "(SELECT rowid FROM vectors ORDER BY used, rowid LIMIT ?)",
-            (int(np.ceil(n_vectors * share)),),
+            "DELETE FROM image_values WHERE rowid IN "
+            "(SELECT rowid FROM image_values ORDER BY used, rowid LIMIT ?)",
+            (int(np.ceil(n_values * share)),),
         )
-        connection.execute("DELETE FROM files WHERE photo NOT IN (SELECT photo FROM vectors)")
+        connection.execute("DELETE FROM files WHERE image NOT IN (SELECT image FROM image_values)")
     return is_needed
 
 

@@ -1,17 +1,15 @@
 """One training of a network: its data, its objective, its checkpoints and its history."""
 
-import hashlib
 import os
-import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from skface._utils.callbacks import Epochs
+from skface._utils.digests import digest_arrays, digest_value
 from skface._version import __version__
 from skface.embedding._face_loader import FaceLoader
 from skface.embedding._network import Network, fitted_attributes
@@ -243,32 +241,27 @@ def _name_run(
     estimator: "NetworkEstimator", faces: TrainingSet, network: Network, seed: int
 ) -> str:
     """Digest everything that training depends on, in the same way in every process."""
-    kind = type(estimator).__name__
-    digest = hashlib.sha256(f"skface {__version__} {kind} {seed}".encode())
-    for name, value in sorted(estimator.get_params(deep=False).items()):
-        if name not in _IRRELEVANT_PARAMETERS:
-            digest.update(f"{name}={_describe(name, value)}".encode())
-    for name, array in network.state().items():
-        digest.update(f"{name}{array.shape}".encode() + array.tobytes())
-    for part in (faces.identities, faces.pairs, faces.targets):
-        digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
-    for place in faces.places:
-        key = faces.rows.images.key(place)
-        digest.update(repr(key).encode())
-        if isinstance(key, str):  # a file, which may change
-            stat = os.stat(key)
-            digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
-    return digest.hexdigest()[:32]
+    parameters = {
+        name: _digest_parameter(name, value)
+        for name, value in estimator.get_params(deep=False).items()
+        if name not in _IRRELEVANT_PARAMETERS
+    }
+    keys = [faces.rows.images.key(place) for place in faces.places]
+    # files may change
+    stats = [os.stat(key) for key in keys if isinstance(key, str)]
+    files = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+    run = {
+        "code": (__version__, type(estimator).__name__, seed),
+        "parameters": parameters,
+        "network": digest_arrays(network.state()),
+        "data": (keys, files, faces.identities, faces.pairs, faces.targets),
+    }
+    return digest_value(run, "run").hex()
 
 
-def _describe(name: str, value: Any) -> str:
-    """Describe a parameter in the same way in every process."""
-    if not (callable(value) or hasattr(value, "get_params")):  # an estimator's repr hides its state
-        return repr(value)
+def _digest_parameter(name: str, value: Any) -> bytes:
     try:
-        return joblib.hash(to_arrays(value))  # the hash of a tensor does not last
-    except (pickle.PicklingError, TypeError) as error:
-        raise ValueError(
-            f"{name}={value!r} cannot be identified by a later process, which checkpoint_dir "
-            "needs: pass a named function of a module."
-        ) from error
+        # the same program resumes the run, so its own functions are known
+        return digest_value(value, name, allow_main=True)
+    except ValueError as error:
+        raise ValueError(f"{error} Or set checkpoint_dir=None.") from error

@@ -1,6 +1,5 @@
-"""PerFace against doing it by hand, and the verifier in one line."""
+"""PerFace against doing it by hand."""
 
-import pickle
 import threading
 import tracemalloc
 
@@ -11,23 +10,18 @@ import pytest
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
+from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, Normalizer, StandardScaler
 from torch import nn
 
 from skface import (
     FaceAligner,
     FaceNetEmbedder,
-    PairVerifier,
     PerFace,
-    SiameseEmbedder,
-    SiameseVerifier,
-    load_face_verifier,
-    make_face_verifier,
     make_faces,
 )
-from skface.weights import fetch_weights
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +34,7 @@ SLOTS = np.random.default_rng(0).integers(0, 20, (30, 2))
 
 def test_pca_sees_each_distinct_face_once(faces):
     used = np.unique(SLOTS)
-    # in the order of first appearance, as PerFace hands them over
+    # in the order of first appearance, as PerFace passes them
     order = list(dict.fromkeys(SLOTS.ravel()))
     assert len(order) == len(used)
     flat = faces.data.reshape(20, -1) / 255.0
@@ -108,7 +102,7 @@ def test_a_transformer_that_loses_rows_is_refused(faces):
         PerFace(halved).fit(faces.data).transform(faces.data)
 
 
-def test_missing_faces_are_not_learnt_from_and_stay_missing(faces):
+def test_missing_faces_are_not_learned_from_and_stay_missing(faces):
     X = faces.data / 255
     X[[2, 7]] = np.nan
     found = np.delete(np.arange(20), [2, 7])
@@ -117,9 +111,9 @@ def test_missing_faces_are_not_learnt_from_and_stay_missing(faces):
     got = per_face.transform(X)
     np.testing.assert_allclose(got[found], expected)
     assert np.isnan(got[[2, 7]]).all()
-    nobody = per_face.transform(X[[[2, 7]]])
-    assert nobody.shape == (1, 2, 768)
-    assert np.isnan(nobody).all()
+    missing = per_face.transform(X[[[2, 7]]])
+    assert missing.shape == (1, 2, 768)
+    assert np.isnan(missing).all()
     with pytest.raises(ValueError, match="missing faces"):
         per_face.fit(X[[2, 7]])
 
@@ -130,7 +124,7 @@ def test_vectors_may_lack_some_values():
     np.testing.assert_array_equal(got, [[1, 3], [2, 4], [3, 2], [np.nan, np.nan]])
 
 
-def test_unions_of_embedders_and_sparse_values_come_out_side_by_side(faces):
+def test_unions_of_embedders_and_sparse_values_are_joined(faces):
     embedders = [FaceNetEmbedder(tiny_network, None, max_epochs=1, random_state=i) for i in (0, 1)]
     both = PerFace(make_union(*embedders)).fit(faces.data, faces.target)
     got = both.transform(faces.data[SLOTS])
@@ -149,95 +143,6 @@ def test_pairs_of_one_class_do_not_name_people(faces):
 def test_targets_of_another_length_are_refused(faces):
     with pytest.raises(ValueError, match="5 labels.*20 rows"):
         PerFace(PCA(2)).fit(faces.data, faces.target[:5])
-
-
-def test_make_face_verifier_names_the_embedders_that_there_are():
-    with pytest.raises(ValueError, match="weights='nope'.*'skface-mini'") as error:
-        make_face_verifier("nope")
-    assert "yunet" not in str(error.value)
-
-
-@pytest.mark.parametrize("weights", ["skface-mini", "vggface2"])
-def test_make_face_verifier_matches_crop_and_weights(weights):
-    pipe = make_face_verifier(weights, criterion="far", far=1e-2, on_failure="nan")
-    aligner, embedder, verifier = (step for _, step in pipe.steps)
-    assert aligner.geometry == embedder.weights == weights
-    assert aligner.on_failure == "nan"
-    assert isinstance(verifier, PairVerifier)
-    assert (verifier.criterion, verifier.far) == ("far", 1e-2)
-    assert list(make_face_verifier("sface").named_steps)[1] == "onnxembedder"
-    with pytest.raises(ValueError, match="yunet"):
-        make_face_verifier("yunet")
-    with pytest.raises(ValueError, match="nobody"):
-        make_face_verifier("nobody")
-    with pytest.raises(ValueError, match="far=0.01 goes with criterion='far'"):
-        make_face_verifier(far=1e-2)
-
-
-def test_defaults_fit_each_other_and_are_those_of_the_package():
-    aligner, embedder, _ = make_face_verifier()
-    assert aligner.geometry == FaceAligner().geometry == "skface-mini"
-    assert aligner.detector == "auto"
-    assert embedder.weights == FaceNetEmbedder().weights == "skface-mini"
-    for estimator in (SiameseEmbedder(), SiameseVerifier()):
-        assert estimator.weights == "skface-mini"
-
-
-def test_photos_verify_with_nothing_but_the_package(portraits, no_yunet):
-    hopper, collins = (PIL.Image.open(path) for path in portraits)
-
-    def views(photo):
-        return np.asarray(photo.rotate(5)), np.asarray(photo.rotate(-8)) // 2
-
-    (h1, h2), (c1, c2) = views(hopper), views(collins)
-    pairs = np.empty((4, 2), dtype=object)
-    for row, pair in enumerate([(h1, h2), (c1, c2), (h1, c1), (h2, c2)]):
-        pairs[row, 0], pairs[row, 1] = pair
-    verifier = make_face_verifier().fit(pairs, [1, 1, 0, 0])
-    assert verifier[0].detector_name_ == "skface-detector"
-    new = np.array([portraits[:1] * 2, portraits], dtype=object)
-    new[0, 1] = hopper.convert("L")  # of the same person, as file and as image
-    probability = verifier.predict_proba(new)[:, 1]
-    assert probability[0] > 0.5 > probability[1]
-
-
-def test_two_photos_give_a_probability_without_labels(portraits, no_yunet):
-    hopper = PIL.Image.open(portraits[0])
-    turned = hopper.rotate(10).point(lambda value: value // 2)
-    verifier = load_face_verifier()
-    pairs = np.empty((2, 2), dtype=object)
-    pairs[0, 0], pairs[0, 1], pairs[1] = portraits[0], turned, portraits
-    same, different = verifier.predict_proba(pairs)[:, 1]
-    assert same > 0.9 > 0.5 > different
-    assert verifier.predict(pairs).tolist() == [1, 0]
-    again = pickle.loads(pickle.dumps(verifier)).predict_proba(pairs)
-    np.testing.assert_allclose(again[:, 1], [same, different], atol=1e-3)
-
-
-@pytest.mark.parametrize("options", [{}, {"criterion": "far", "far": 1e-2, "prior": 0.01}])
-def test_loaded_verifiers_learned_from_the_stored_scores(options):
-    verifier = load_face_verifier(**options)[-1]
-    with np.load(fetch_weights("skface-mini")[1]) as stored:
-        scores, same = stored["scores"].astype(float), stored["same"]
-    expected = PairVerifier(**({"criterion": "balanced_accuracy"} | options))
-    expected.fit(scores[:, None], same)
-    assert verifier.threshold_ == pytest.approx(expected.threshold_, abs=1e-9)
-    for name in ("slope", "intercept", "prior_log_odds"):
-        assert verifier.calibrator_[name] == pytest.approx(expected.calibrator_[name], rel=1e-6)
-    point = verifier.operating_point_
-    assert (point.n_genuine, point.n_impostor) == (same.sum(), (same == 0).sum())
-
-
-def test_loaded_verifiers_learn_anew_from_pairs(portraits):
-    verifier = load_face_verifier()
-    before = verifier[-1].threshold_
-    turned = [np.asarray(PIL.Image.open(path).rotate(15)) for path in portraits]
-    pairs = np.empty((4, 2), dtype=object)
-    for row, (left, right) in enumerate([(0, 0), (1, 1), (0, 1), (1, 0)]):
-        pairs[row, 0], pairs[row, 1] = portraits[left], turned[right]
-    assert clone(verifier).fit(pairs, [1, 1, 0, 0])[-1].threshold_ != before
-    with pytest.raises(ValueError, match="far=0.01 goes with criterion='far'"):
-        load_face_verifier(far=0.01)
 
 
 def test_pipelines_work_on_the_next_batch_while_the_last_step_works(tmp_path, faces):
@@ -302,3 +207,58 @@ def test_memory_for_photos_does_not_grow_with_their_number(tmp_path):
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
         assert peaks[1] - peaks[0] < 2 * photo.nbytes
+
+
+class Remembers(FunctionTransformer):
+    """Keeps what `fit` sets under a private name."""
+
+    def fit(self, X, y=None):
+        self._factor = 2
+        return self
+
+    def transform(self, X):
+        return X * self._factor
+
+
+PCA_OF_192 = PCA(2, random_state=0).fit(np.random.default_rng(0).random((20, 192)))
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        Normalizer(),
+        FunctionTransformer(),
+        FunctionTransformer(validate=True),
+        FrozenEstimator(FunctionTransformer()),
+        make_pipeline(FunctionTransformer(), Normalizer()),
+        Remembers(),
+        FeatureUnion([("pca", FrozenEstimator(PCA_OF_192)), ("rest", "passthrough")]),
+    ],
+    ids=str,
+)
+def test_what_depends_on_rows_is_fitted_again(transformer, tmp_path):
+    rng = np.random.default_rng(0)
+    for side in (8,) if isinstance(transformer, FeatureUnion) else (8, 16):
+        faces = rng.random((6, side, side, 3))
+        faces[1] = np.nan
+        expected = PerFace(transformer).fit_transform(faces)
+        for _ in range(2):
+            values = PerFace(transformer, cache=tmp_path).fit(faces).transform(faces)
+            np.testing.assert_array_equal(values, expected)
+
+
+def test_what_learns_nothing_is_fitted_on_one_face(faces):
+    seen = []
+
+    def count(X):
+        seen.append(len(X))
+        return X.reshape(len(X), -1)
+
+    def detect(photo):
+        seen.append(1)
+        return [[0, 0, 16, 16, 5, 6, 10, 6, 8, 8, 6, 11, 10, 11, 0.9]]
+
+    PerFace(FunctionTransformer(count)).fit(faces.data)
+    assert seen == [1]
+    PerFace(FaceAligner(detector=detect)).fit(faces.data)
+    assert seen == [1, 1]
