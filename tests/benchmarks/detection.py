@@ -1,4 +1,4 @@
-"""Measure which size photos are best looked at in, and what averaging guesses at a face brings.
+"""Measure the best photo size for detection, and what averaging the guesses at a face brings.
 
     python tests/benchmarks/detection.py FOLDER
 
@@ -17,7 +17,8 @@ from unittest import mock
 
 import numpy as np
 
-from skface import FaceAligner, FaceNetEmbedder, _yunet, load_lfw_pairs
+from skface import FaceAligner, FaceNetEmbedder, load_lfw_pairs
+from skface.alignment import _yunet
 from skface.metrics import d_prime, equal_error_rate
 
 DETECTORS = ("yunet", "skface-detector")
@@ -37,26 +38,25 @@ def main() -> None:
         np.concatenate([subset.data for subset in subsets]), return_inverse=True
     )
     print(
-        "| detector | looked at in | landmarks | photos/s | "
+        "| detector | longer side | landmarks | photos/s | "
         + " | ".join(f"EER, d' of {name}" for name in EMBEDDERS)
         + " |"
     )
     print("|---" * (4 + len(EMBEDDERS)) + "|")
-    ways = {"best guess": MORE_THAN_ALL, "average": _yunet._AGREEMENT}
-    for detector, side, (way, agreement) in itertools.product(DETECTORS, SIDES, ways.items()):
+    agreements = {"best guess": MORE_THAN_ALL, "average": _yunet._AGREEMENT}
+    settings = itertools.product(DETECTORS, SIDES, agreements.items())
+    for detector, side, (landmarks, agreement) in settings:
         with mock.patch.multiple(_yunet, _ENLARGED_SIDE=side, _AGREEMENT=agreement):
             per_second = detection_speed(photos, detector)
             separations = [
                 separation(photos, slots.reshape(-1, 2), same, detector, name) for name in EMBEDDERS
             ]
-        print(
-            f"| {detector} | {side} | {way} | {per_second:,.0f} | {' | '.join(separations)} |",
-            flush=True,
-        )
+        cells = [detector, str(side), landmarks, f"{per_second:,.0f}", *separations]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def detection_speed(photos: np.ndarray, detector: str) -> float:
-    """Return how many photos are decoded and looked at in a second, on all threads."""
+    """Return how many photos are decoded and searched for faces in a second, on all threads."""
     aligner = FaceAligner(detector=detector).fit(photos[:1])
     started = time.perf_counter()
     aligner.detect(photos)
@@ -66,7 +66,7 @@ def detection_speed(photos: np.ndarray, detector: str) -> float:
 def separation(
     photos: np.ndarray, slots: np.ndarray, same: np.ndarray, detector: str, weights: str
 ) -> str:
-    """Say how well pairs of photos, given by place, are told apart."""
+    """Return EER and d' of pairs of photos, which are given by their places."""
     crops = FaceAligner(weights, detector=detector).fit_transform(photos)
     vectors = FaceNetEmbedder(weights=weights).fit_transform(crops)
     left, right = vectors[slots[:, 0]], vectors[slots[:, 1]]

@@ -3,11 +3,11 @@
     python tests/benchmarks/inference_speed.py [--backbones inception_resnet_v1 ...]
 
 "eager" is the plain module on float32 batches, as published implementations run it; the other rows
-are what estimators do with that precision and runtime, from standardised batches to vectors, and
+are what estimators do with that precision and runtime, from standardized batches to vectors, and
 the last one is `transform` on uint8 faces. FLOPs are those of convolutions and matrix products;
 their share is of what one large matrix product reaches in the same precision in the same run. The
 cosine is the lowest to "eager" of the batch. Weights are random, with statistics of batch
-normalisation as after training: speed does not depend on them.
+normalization as after training: speed does not depend on them.
 
 Every row is the best of the repetitions, since whatever else runs on the machine only slows it.
 """
@@ -175,7 +175,7 @@ def backends(backbone: str, faces: np.ndarray) -> list[tuple[str, str, Callable]
 
 
 def make_network(backbone: str) -> Network:
-    """Build a backbone with random weights, and statistics that its batch normalisation keeps."""
+    """Build a backbone with random weights, and statistics that its batch normalization keeps."""
     network = build_network(backbone, (3, *(BACKBONES[backbone].input_size or DEFAULT_SIZE)), None)
     generator = torch.Generator().manual_seed(0)
     for part in network.module.modules():
