@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -22,7 +23,9 @@ from skface import (
     FaceAligner,
     IdentityKFold,
     PairVerifier,
+    PerFace,
     ScoreDistributionDisplay,
+    make_faces,
     make_pairs,
 )
 from skface.metrics import rate_interval
