@@ -29,7 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from skface import FaceNetEmbedder, make_faces
 from skface._utils.digests import digest_arrays
 from skface._utils.runtimes import is_installed, thread_share
-from skface.embedding._network import Network, build_network
+from skface.embedding._network import build_network, choose_backbone
+from skface.inference import Network
 from skface.inference._engine import Engine
 from skface.inference._probes import compare_vectors
 from skface.inference._torch import TorchNetwork
@@ -176,7 +177,8 @@ def backends(backbone: str, faces: np.ndarray) -> list[tuple[str, str, Callable]
 
 def make_network(backbone: str) -> Network:
     """Build a backbone with random weights, and statistics that its batch normalization keeps."""
-    network = build_network(backbone, (3, *(BACKBONES[backbone].input_size or DEFAULT_SIZE)), None)
+    input_shape = (3, *(BACKBONES[backbone].input_size or DEFAULT_SIZE))
+    network = build_network(choose_backbone(backbone, None), input_shape, None)
     generator = torch.Generator().manual_seed(0)
     for part in network.module.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
