@@ -2,10 +2,9 @@
 Folds that leak people
 ======================
 
-Cut pairs of photos into folds as one cuts any rows, and the people of the test pairs are in
-training too. This experiment measures what that does to the accuracy that cross-validation
-promises, and to the model that it picks. The truth is known here: it is the accuracy on people who
-are in no fold.
+Ordinary splitters put people of the test pairs into training too. This experiment measures what
+that does to the accuracy that cross-validation estimates, and to the model that it picks. The truth
+is the accuracy on people who are in no fold.
 """
 
 # %%
@@ -50,10 +49,9 @@ print(f"{len(faces)} {source}, {people[-1] + 1} people\n")
 # A learner that remembers people
 # -------------------------------
 #
-# Fisherfaces: a PCA of the pixels, then the directions that tell the people of the training pairs
-# apart. :class:`skface.PerFace` recovers who is who from the pairs labelled same. The more
-# components the PCA keeps, the better the learner can remember those people, and the less that
-# helps with others.
+# Fisherfaces: a PCA of the pixels, then linear discriminants between the people of the training
+# pairs. :class:`skface.PerFace` recovers the identities from the genuine pairs. With more
+# components the learner remembers those people better, which does not help with others.
 
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -71,8 +69,8 @@ def fisherfaces(n_components):
 
 
 # %%
-# Two ways to cut folds
-# ---------------------
+# Two splitters
+# -------------
 #
 # Each draw takes 40 people for cross-validation and 40 others, the strangers, for the truth.
 
@@ -100,10 +98,10 @@ for name, cv in CUTS.items():
     print(f"{name}\n{describe_folds(cv, pairs, same, identities)}\n")
 
 # %%
-# What they promise, and what is true
-# -----------------------------------
+# Estimates and truth
+# -------------------
 #
-# Balanced accuracy, the mean of the shares of genuine and of impostor pairs that are decided right.
+# Balanced accuracy: the mean of the shares of genuine and of impostor pairs that are decided right.
 # 50 % is chance.
 
 from joblib import Parallel, delayed
@@ -158,8 +156,8 @@ for place, name in enumerate(CUTS):
 # The picture
 # -----------
 #
-# IdentityKFold follows the truth, somewhat below it: in every fold the learner has four fifths of
-# the people to learn from. KFold promises the most for the learner that is worst with new people.
+# IdentityKFold stays a little below the truth, because each fold trains on four fifths of the
+# people. KFold rates the learner best that is worst with new people.
 
 import matplotlib.pyplot as plt
 

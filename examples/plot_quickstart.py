@@ -2,17 +2,17 @@
 Verify people that the network has never seen
 =============================================
 
-Two photographs go through the network that comes with skface. Then a small FaceNet learns on
-synthetic faces of some people what tells people apart. A second group of people shows which
-similarity is enough, and a third group, new to both, is the test.
+Two photographs are verified with the network that comes with skface. Then a small FaceNet is
+trained on synthetic faces of some people. Pairs of a second group of people set the threshold. A
+third group, new to both, is the test.
 """
 
 # %%
 # Photographs of two people
 # -------------------------
 #
-# An aligner finds the face, an embedder maps it to a point on the unit sphere, and a verifier tells
-# how probable it is that two points show one person. All three come with skface.
+# An aligner finds the face, an embedder maps it to a vector of length 1, and a verifier turns the
+# similarity of two vectors into a probability. All three come with skface.
 
 from pathlib import Path
 
@@ -29,23 +29,23 @@ photos = {
 }
 
 verifier = load_face_verifier()
-print(f"probability that it is Grace Hopper (faces found by {verifier[0].detector_name_})")
+print(f"P(Grace Hopper), with faces found by {verifier[0].detector_name_}")
 for name, photo in photos.items():
     pair = [[hopper, photo]]
     verdict = "the same" if verifier.predict(pair)[0] else "different"
     print(f"{verifier.predict_proba(pair)[0, 1]:6.3f}  {verdict:10}{name}")
 
 # %%
-# Photos of LFW have said which similarity is enough. Better is to learn that from labelled pairs of
-# your own people, as ``make_face_verifier().fit(pairs, same)`` does. Here are no photographs of
-# many people. The network knows photographs only, so synthetic people get one of their own.
+# The threshold of this verifier was learned on photos of LFW. Learn it on pairs of your own where
+# you can: ``make_face_verifier().fit(pairs, same)``. The rest of this example uses synthetic
+# people, and trains a network for them, since the packaged one knows photographs only.
 
 # %%
 # Three groups of people
 # ----------------------
 #
-# Nobody is in two groups. Judging a network by people whom it was trained on would flatter it, and
-# so would judging a threshold by people for whom it was chosen.
+# No person is in two groups. On people of the training set, the error rates of a network are too
+# low, and so are those of a threshold on the pairs that chose it.
 
 import numpy as np
 
@@ -70,8 +70,7 @@ test_pairs, test_same = draw_pairs(test, random_state=2)
 # Train the network, then learn the threshold
 # -------------------------------------------
 #
-# The trained network goes into the pipeline frozen, so that fitting the pipeline on pairs learns
-# the threshold only.
+# The network is frozen in the pipeline, so that ``fit`` learns only the threshold from the pairs.
 
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
@@ -88,7 +87,7 @@ pipe.fit(calibration_pairs, calibration_same)
 # Verify strangers
 # ----------------
 #
-# How far this gets is only worth something beside what the raw pixels give.
+# The cosine of raw pixels is the baseline.
 
 from sklearn.preprocessing import FunctionTransformer
 
@@ -118,7 +117,7 @@ for name, verifier in (("raw pixels", pixels), ("FaceNet", pipe)):
 # Look at the decisions
 # ---------------------
 #
-# The pair that is hardest of each kind shows what goes wrong; the histogram, how often.
+# A typical genuine and a typical impostor pair, the hardest of each, and a histogram of all scores.
 
 import matplotlib.pyplot as plt
 
@@ -128,16 +127,16 @@ accepted = pipe.predict(test_pairs)
 
 
 def pair_at(label, quantile):
-    """Return the row of the pair at a quantile of the scores of its kind."""
+    """Return the row of the pair at a quantile of the scores of its label."""
     rows = np.flatnonzero(test_same == label)
     return rows[np.argsort(similarity[rows])[round(quantile * (len(rows) - 1))]]
 
 
 examples = {
-    "same, typical": pair_at(1, 0.5),
-    "same, least alike": pair_at(1, 0),
-    "different, typical": pair_at(0, 0.5),
-    "different, most alike": pair_at(0, 1),
+    "genuine, typical": pair_at(1, 0.5),
+    "genuine, least alike": pair_at(1, 0),
+    "impostor, typical": pair_at(0, 0.5),
+    "impostor, most alike": pair_at(0, 1),
 }
 figure = plt.figure(figsize=(10, 6.5), layout="constrained")
 axes = figure.subplot_mosaic([list(examples), ["scores"] * 4], height_ratios=[1, 1.6])
@@ -154,8 +153,8 @@ for title, row in examples.items():
 
 bins = np.linspace(similarity.min(), 1, 60)
 for label, name, style in (
-    (0, "different people", {"color": "#E69F00", "alpha": 0.7}),
-    (1, "same person", {"color": "#00436B", "histtype": "step", "linewidth": 2}),
+    (0, "impostor pairs", {"color": "#E69F00", "alpha": 0.7}),
+    (1, "genuine pairs", {"color": "#00436B", "histtype": "step", "linewidth": 2}),
 ):
     values = similarity[test_same == label]
     percent = np.full(len(values), 100 / len(values))
@@ -164,9 +163,9 @@ axes["scores"].axvline(
     threshold, color="black", linestyle="--", label=f"learned threshold, {threshold:.2f}"
 )
 axes["scores"].set(
-    title="20 people that neither network nor threshold has seen",
+    title="20 people in the training of neither network nor threshold",
     xlabel="similarity of the two faces (cosine of their embeddings)",
-    ylabel="pairs of that kind (%)",
+    ylabel="genuine or impostor pairs (%)",
 )
 axes["scores"].spines[["top", "right"]].set_visible(False)
 axes["scores"].legend(loc="upper left", frameon=False)

@@ -2,17 +2,17 @@
 Do triplets separate better than pairs?
 =======================================
 
-FaceNet is said to separate people better than a Siamese network, because a triplet shows the same
-person and a different one at once. Here one network is trained in three ways, on the same batches
-of the same faces, and judged by people whom it has never seen.
+FaceNet is said to separate people better than a Siamese network, because a triplet compares a
+genuine with an impostor pair. Here one network is trained with three losses, on the same batches of
+the same faces, and tested on other people.
 """
 
 # %%
 # Faces
 # -----
 #
-# Cartoon faces by default, new people for each repetition. A folder with one folder of aligned
-# faces per person takes their place; each repetition then draws who trains and who tests.
+# By default, cartoon faces of new people for each repetition. With a folder that has one folder of
+# aligned faces per person, each repetition draws which people train and which test.
 
 import argparse
 from pathlib import Path
@@ -52,11 +52,11 @@ def split(everyone, n_out, seed):
 
 
 # %%
-# Three ways to train the network
-# -------------------------------
+# Three losses
+# ------------
 #
-# Given faces with identities, all three see the same batches of P people times K photos: the first
-# takes triplets from them, the others pairs. Each may choose among as many settings.
+# All three train on the same batches of P people times K photos. The first takes triplets from
+# them, the others pairs. Each has three settings to choose from.
 
 from skface import FaceNetEmbedder, SiameseEmbedder, SiameseVerifier
 
@@ -94,8 +94,8 @@ def scores_of(model, rows):
 # Choose settings, train, test
 # ----------------------------
 #
-# In every repetition a quarter of the training people chooses each method's setting. Then the
-# chosen one is trained on all of them, and the test people, who had no say in anything, judge it.
+# In every repetition, each method's setting is chosen on a quarter of the training people. The
+# chosen one is trained on all of them, and tested on the test people.
 
 from joblib import Parallel, delayed
 from sklearn.base import clone
@@ -145,11 +145,11 @@ results = {
 }
 
 # %%
-# What came out
-# -------------
+# Results
+# -------
 #
 # The methods share the people of a repetition, so their differences are more certain than their
-# values. Repetitions on one folder share people as well, for which the intervals are widened [1]_.
+# values. Repetitions on one folder share people too, so their intervals are widened [1]_.
 #
 # .. [1] C. Nadeau, Y. Bengio. Inference for the Generalization Error. Machine Learning 52, 2003.
 
@@ -171,7 +171,7 @@ def cell(values, sign=""):
     return f"{mean:{sign}.2f} +- {margin:.2f}"
 
 
-print(f"\nmeans of {options.seeds} repetitions +- half the 95 % interval, on people never seen\n")
+print(f"\nmeans of {options.seeds} repetitions +- half the 95 % interval, on the test people\n")
 print(f"{'':24}" + "".join(f"{name:>20}" for name in METRICS))
 for method in SETTINGS:
     print(f"{method:24}" + "".join(f"{cell(results[method, name]):>20}" for name in METRICS))
@@ -200,11 +200,11 @@ for rival in ("contrastive", "classifier"):
 print("\n" + "\n".join(verdicts))
 
 # %%
-# How it looks
-# ------------
+# The picture
+# -----------
 #
 # The first repetition: a map of some test people, and the scores of all pairs of test people. The
-# classifier keeps its vectors to itself, so an embedder takes over its weights.
+# classifier returns no vectors, so an embedder is given its weights.
 
 from tempfile import TemporaryDirectory
 
@@ -236,9 +236,8 @@ for method, (above, below) in zip(SETTINGS, axes.T, strict=True):
     )
     ScoreDistributionDisplay.from_predictions(same, score, ax=below)
     above.set_title(f"{method}: EER {cell(results[method, 'EER (%)']).replace('+-', '±')} %")
-    below.set_xlabel("log-odds of one person" if method == "classifier" else "cosine")
+    below.set_xlabel("log-odds of the same person" if method == "classifier" else "cosine")
 figure.suptitle(
-    f"People never seen in training, {source}; EER: mean of "
-    f"{options.seeds} repetitions ± half the 95 % interval"
+    f"Test people, {source}; EER: mean of {options.seeds} repetitions ± half the 95 % interval"
 )
 figure.savefig("triplet_vs_siamese.png", dpi=100)

@@ -143,5 +143,5 @@ class TorchNetwork:
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    able = getattr(torch.cpu, "get_capabilities", dict)()  # which old versions lack
+    able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -127,8 +127,8 @@ class Augmentation:
         Returns
         -------
         Tensor of shape (n_images, n_draws)
-            float32 numbers in [0, 1), a row per image, on the device of the generator. `n_draws`
-            does not depend on the parameters.
+            Numbers in [0, 1) of type float32, a row per image, on the device of the generator.
+            `n_draws` does not depend on the parameters.
         """
         shape = (n_images, len(_Draws._fields))
         return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)

@@ -108,7 +108,7 @@ def mean_of_active(terms: Tensor) -> Tensor:
 def triplet_loss(
     embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float = 0.2
 ) -> Tensor:
-    """FaceNet's triplet loss, averaged over the active triplets.
+    """Return the triplet loss of FaceNet, averaged over the active triplets.
 
     [||a - p||^2 - ||a - n||^2 + margin]_+ with squared Euclidean distances (Schroff et al., 2015,
     "FaceNet", equation 2, which sums where this averages).

@@ -23,7 +23,13 @@ __all__ = [
 
 
 class Triplets(NamedTuple):
-    """Rows of a batch that form triplets; three integer tensors of equal length."""
+    """Rows of a batch that form triplets.
+
+    Attributes
+    ----------
+    anchors, positives, negatives : integer Tensor of shape (n_triplets,)
+        Row of each image of a triplet. Anchor and positive show one person, the negative another.
+    """
 
     anchors: Tensor
     positives: Tensor
@@ -31,7 +37,15 @@ class Triplets(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows of a batch; two integer tensors and a bool tensor of equal length."""
+    """Pairs of rows of a batch.
+
+    Attributes
+    ----------
+    left, right : integer Tensor of shape (n_pairs,)
+        Row of each image of a pair.
+    same : bool Tensor of shape (n_pairs,)
+        True for a genuine pair.
+    """
 
     left: Tensor
     right: Tensor

@@ -16,8 +16,13 @@ __all__ = ["Batch", "FaceSampler", "IdentitySampler", "PairSampler", "Sampler"]
 class Batch(NamedTuple):
     """Distinct rows of the training images, and the targets of the loss.
 
-    The targets are the identity of each row, pairs of positions in `rows`, a target embedding for
-    each row, or None if a teacher computes them.
+    Attributes
+    ----------
+    rows : ndarray of shape (n,) of int
+        Rows of the training images, each once.
+    targets : Tensor of shape (n,) or (n, d), Pairs or None
+        The identity of each row, or a target embedding for each row, or pairs of positions in
+        `rows`, or None if a teacher computes the targets.
     """
 
     rows: NDArray[np.intp]
@@ -25,7 +30,7 @@ class Batch(NamedTuple):
 
 
 class Sampler(Protocol):
-    """What yields the batches of an epoch, which depends on the number of the epoch alone."""
+    """Yields the batches of an epoch, which depend on the number of the epoch alone."""
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""

@@ -43,7 +43,7 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def legend_on_top(ax: Any, handles: list, line: Any = None) -> Any:
+def legend_on_top(ax: Any, handles: list[Any], line: Any = None) -> Any:
     """Put a legend at the top of the axes, and make room so that it covers nothing.
 
     `line` is a vertical line across the axes, which is cut off below the legend.

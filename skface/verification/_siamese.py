@@ -110,6 +110,11 @@ class SiameseVerifier(NetworkEstimator, ClassifierMixin, BaseEstimator):
 
     _has_head = True
 
+    # set by `fit`
+    classes_: NDArray[Any]
+    coef_: NDArray[np.float32]
+    intercept_: float
+
     def __init__(
         self,
         backbone: "str | Callable[[], nn.Module] | None" = None,

@@ -3,8 +3,8 @@
     python tests/benchmarks/gpu_speed.py [--batch-sizes 1 8 64 512 1024] [--device cuda]
 
 The peak is what one large bfloat16 matrix product reaches in the same run. Embedding is what
-estimators do, from standardised batches in the host's memory to vectors there; a training step is
-one of `Trainer`, with mining, loss, optimiser and images that wait on the device. FLOPs are those
+estimators do, from standardized batches in the host's memory to vectors there; a training step is
+one of `Trainer`, with mining, loss, optimizer and images that wait on the device. FLOPs are those
 of convolutions and matrix products, three times as many for a training step as for embedding.
 Weights and images are random: speed does not depend on them. It runs on a CPU too, for small batch
 sizes.

@@ -105,21 +105,21 @@ def run_search(
     ).fit(X, same)
 
 
-def compare_ways(pairs: np.ndarray, same: np.ndarray) -> dict[str, float]:
-    """Return the CPU milliseconds of each fit and score, with a full cache, by way of searching."""
+def compare_searches(pairs: np.ndarray, same: np.ndarray) -> dict[str, float]:
+    """Return the CPU milliseconds of each fit and score, with a full cache."""
     with tempfile.TemporaryDirectory() as folder:
         vectors = embedder(EmbeddingCache(folder)).fit(pairs).transform(pairs)
-        ways = {"embed once, search the verifier on vectors": (PairVerifier(), vectors)}
+        searches = {"embed once, search the verifier on vectors": (PairVerifier(), vectors)}
         for check_files in ("once", "always"):
             cache = EmbeddingCache(folder, check_files=check_files)
             pipe = make_pipeline(embedder(cache), PairVerifier())
-            ways[f'search the pipeline, check_files="{check_files}"'] = pipe, pairs
+            searches[f'search the pipeline, check_files="{check_files}"'] = pipe, pairs
         spent = {}
-        for way, (estimator, X) in ways.items():
+        for name, (estimator, X) in searches.items():
             parameter = "threshold" if X is vectors else "pairverifier__threshold"
             started = time.process_time()
             run_search(estimator, parameter, X, same, 1)
-            spent[way] = (time.process_time() - started) / (N_FOLDS * len(THRESHOLDS)) * 1e3
+            spent[name] = (time.process_time() - started) / (N_FOLDS * len(THRESHOLDS)) * 1e3
     return spent
 
 
@@ -140,10 +140,10 @@ def main() -> None:
         print(f"| {row['what']} | {row['seconds']:.1f} | {ratio} |", flush=True)
     print("\n| full cache | CPU ms per fit and score | ratio |")
     print("|---|---|---|")
-    spent = in_fresh_process(compare_ways, pairs, same)
+    spent = in_fresh_process(compare_searches, pairs, same)
     least = next(iter(spent.values()))
-    for way, milliseconds in spent.items():
-        print(f"| {way} | {milliseconds:.1f} | {milliseconds / least:.2f} |")
+    for name, milliseconds in spent.items():
+        print(f"| {name} | {milliseconds:.1f} | {milliseconds / least:.2f} |")
 
 
 if __name__ == "__main__":

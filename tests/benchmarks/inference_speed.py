@@ -3,11 +3,11 @@
     python tests/benchmarks/inference_speed.py [--backbones inception_resnet_v1 ...]
 
 "eager" is the plain module on float32 batches, as published implementations run it; the other rows
-are what estimators do with that precision and runtime, from standardised batches to vectors, and
+are what estimators do with that precision and runtime, from standardized batches to vectors, and
 the last one is `transform` on uint8 faces. FLOPs are those of convolutions and matrix products;
 their share is of what one large matrix product reaches in the same precision in the same run. The
 cosine is the lowest to "eager" of the batch. Weights are random, with statistics of batch
-normalisation as after training: speed does not depend on them.
+normalization as after training: speed does not depend on them.
 
 Every row is the best of the repetitions, since whatever else runs on the machine only slows it.
 """
@@ -29,7 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from skface import FaceNetEmbedder, make_faces
 from skface._utils.digests import digest_arrays
 from skface._utils.runtimes import is_installed, thread_share
-from skface.embedding._network import Network, build_network
+from skface.embedding._network import build_network, choose_backbone
+from skface.inference import Network
 from skface.inference._engine import Engine
 from skface.inference._probes import compare_vectors
 from skface.inference._torch import TorchNetwork
@@ -175,8 +176,9 @@ def backends(backbone: str, faces: np.ndarray) -> list[tuple[str, str, Callable]
 
 
 def make_network(backbone: str) -> Network:
-    """Build a backbone with random weights, and statistics that its batch normalisation keeps."""
-    network = build_network(backbone, (3, *(BACKBONES[backbone].input_size or DEFAULT_SIZE)), None)
+    """Build a backbone with random weights, and statistics that its batch normalization keeps."""
+    input_shape = (3, *(BACKBONES[backbone].input_size or DEFAULT_SIZE))
+    network = build_network(choose_backbone(backbone, None), input_shape, None)
     generator = torch.Generator().manual_seed(0)
     for part in network.module.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):

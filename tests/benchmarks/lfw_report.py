@@ -4,7 +4,7 @@
 
 FOLDER holds ``lfw_home`` as scikit-learn lays it out. Weights are looked up as usual: set
 SKFACE_HOME to the folder that holds them. Thresholds come from DevTrain, figures from DevTest,
-which shares nobody with it.
+which shares no person with it.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main() -> None:
     train, test = (load_lfw_pairs(args.folder, subset) for subset in ("train", "test"))
 
     aligner = FaceAligner(
-        WEIGHTS, detector="yunet", face_policy="centre", on_failure="nan", n_jobs=args.n_jobs
+        WEIGHTS, detector="yunet", face_policy="center", on_failure="nan", n_jobs=args.n_jobs
     )
     embed = PerFace(make_pipeline(aligner, OnnxEmbedder(WEIGHTS))).fit(train.data[:1])
     vectors = {

@@ -30,10 +30,10 @@ WEIGHTS = "face-reidentification-retail-0095"
 
 
 class PlainEmbedder(FaceNetEmbedder):
-    """Embed by the module as it is, as the other ways have to."""
+    """Embed by the module as it is, without folding or a backend."""
 
     def _embed(self, faces):
-        network = self._rebuild()
+        network = self._network()
         with torch.inference_mode():
             return network.module(torch.from_numpy(network.inputs(faces))).numpy()
 
@@ -48,7 +48,7 @@ def main() -> None:
 
     started = time.perf_counter()
     aligner = FaceAligner(
-        WEIGHTS, detector="yunet", face_policy="centre", on_failure="nan", n_jobs=args.n_jobs
+        WEIGHTS, detector="yunet", face_policy="center", on_failure="nan", n_jobs=args.n_jobs
     )
     crops = [aligner.fit(train.data).transform(pairs.data) for pairs in (train, test)]
     n_photos = len(np.unique(np.concatenate([train.data.ravel(), test.data.ravel()])))

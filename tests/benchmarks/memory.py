@@ -102,12 +102,12 @@ def tiny_embedder() -> FaceNetEmbedder:
 
 
 def tiny_photos() -> PerFace:
-    """Return the whole way from photos to embeddings, at next to no cost."""
+    """Return the whole path from photos to embeddings, at next to no cost."""
     return PerFace(make_pipeline(FaceAligner(detector=middle_of), tiny_embedder()))
 
 
 def real_photos() -> PerFace:
-    """Return the whole way from photos to embeddings."""
+    """Return the whole path from photos to embeddings."""
     return PerFace(
         make_pipeline(
             FaceAligner(WEIGHTS, detector="yunet", on_failure="nan"),

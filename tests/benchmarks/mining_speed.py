@@ -2,7 +2,7 @@
 
     python tests/benchmarks/mining_speed.py
 
-One step is mining, loss and gradient on one large batch of random embeddings, either with a centre
+One step is mining, loss and gradient on one large batch of random embeddings, either with a center
 for every person, so that mining finds what it finds in training, or without any structure. The two
 libraries follow different readings of semi-hard mining: skface draws one negative for each
 anchor-positive pair (FaceNet), pytorch-metric-learning takes all of them. The nearest to like for
@@ -33,9 +33,9 @@ from skface.nn.mining import mine_triplets
 
 MARGIN = 0.2
 EMBEDDING_DIM = 128
-# Standard deviation of a coordinate around a centre of unit length; None leaves the centres out.
+# Standard deviation of a coordinate around a center of unit length; None leaves the centers out.
 NOISES = {"clustered": 0.15, "random": None}
-OURS = "skface, semi-hard"
+OURS = "skface, semi_hard"
 THEIRS = "pytorch-metric-learning, semihard"
 METHODS = (OURS, THEIRS, "skface, hard", "skface, all")
 
@@ -108,8 +108,8 @@ def make_batch(n_identities: int, n_images: int, noise: float | None) -> tuple[T
     labels = torch.arange(n_identities).repeat_interleave(n_images)
     embeddings = torch.randn(len(labels), EMBEDDING_DIM, generator=generator)
     if noise is not None:
-        centres = torch.randn(n_identities, EMBEDDING_DIM, generator=generator)
-        embeddings = F.normalize(centres, dim=1)[labels] + noise * embeddings
+        centers = torch.randn(n_identities, EMBEDDING_DIM, generator=generator)
+        embeddings = F.normalize(centers, dim=1)[labels] + noise * embeddings
     return F.normalize(embeddings, dim=1).requires_grad_(), labels
 
 

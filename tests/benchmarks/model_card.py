@@ -32,7 +32,9 @@ from skface import (
 )
 from skface._rows import decode
 from skface._utils.runtimes import is_installed
-from skface.alignment import GEOMETRIES, _choose, _warp, fit_similarity
+from skface.alignment import GEOMETRIES, fit_similarity
+from skface.alignment._geometry import warp
+from skface.alignment._policies import choose_face
 from skface.exceptions import FaceNotFoundError, FewImpostorsWarning
 from skface.metrics import bootstrap_interval, equal_error_rate, rate_interval, tar_at_far
 from skface.weights import weights_info
@@ -53,7 +55,7 @@ class Trial(NamedTuple):
     slots: np.ndarray
     same: np.ndarray
     people: np.ndarray
-    policy: str = "centre"
+    policy: str = "center"
 
 
 class Faces(NamedTuple):
@@ -136,10 +138,10 @@ def crop_found(trial: Trial, known: dict[str, np.ndarray], geometry: str) -> Fac
     for i, path in enumerate(trial.photos):
         photo = decode(path)
         try:
-            face = _choose(known[path], photo.shape, trial.policy)
+            face = choose_face(known[path], photo.shape, trial.policy)
         except FaceNotFoundError:
             continue
-        pixels[i], found[i] = _warp(photo, face[4:14].reshape(5, 2), target), True
+        pixels[i], found[i] = warp(photo, face[4:14].reshape(5, 2), target), True
     return Faces(pixels, found)
 
 
@@ -167,9 +169,9 @@ def compare(trial: Trial, faces: Faces, embed: Callable[[np.ndarray], np.ndarray
     return scores
 
 
-def decide(train: Trial, learnt: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def decide(train: Trial, learned: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Accept or reject pairs at the threshold that DevTrain teaches."""
-    verifier = PairVerifier().fit(learnt[:, None], train.same)
+    verifier = PairVerifier().fit(learned[:, None], train.same)
     return verifier.predict(scores[:, None])
 
 
@@ -235,9 +237,9 @@ def print_gap(faces: dict, mini: Callable) -> None:
     """Print how far the network is from its teacher."""
     for place, title in ((1, "LFW DevTest"), (2, "AT&T")):
         both = faces[MINI, place].found
-        learnt = mini().fit_transform(faces[MINI, place].pixels[both])
+        learned = mini().fit_transform(faces[MINI, place].pixels[both])
         taught = FaceNetEmbedder(weights=TEACHER).fit_transform(faces[TEACHER, place].pixels[both])
-        gap = 1 - np.einsum("ij,ij->i", learnt, taught)
+        gap = 1 - np.einsum("ij,ij->i", learned, taught)
         error = 1.96 * gap.std() / np.sqrt(len(gap))
         print(f"\n1 - cosine to the teacher, {title}: {gap.mean():.4f} +- {error:.4f}")
 
@@ -252,11 +254,11 @@ def print_detectors(found: dict, trials: tuple[Trial, Trial], mini: Callable) ->
     print("| detector | photos of View 1 with a face | accuracy of skface-mini | EER |")
     print("|---|---|---|---|")
     for name, known in found.items():
-        learnt, scores = (
+        learned, scores = (
             compare(trial, crop_found(trial, known, CROPS[MINI]), mini().fit_transform)
             for trial in trials
         )
-        right[name] = decide(train, learnt, scores) == test.same
+        right[name] = decide(train, learned, scores) == test.same
         n_found = sum(len(faces) > 0 for faces in known.values())
         cells = [
             share(n_found, len(known)),
@@ -283,7 +285,7 @@ def print_landmarks(found: dict, policy: str) -> None:
         ours = found[DETECTOR][path]
         if len(yunet) and len(ours):
             shape = decode(path).shape
-            first, second = (_choose(faces, shape, policy) for faces in (yunet, ours))
+            first, second = (choose_face(faces, shape, policy) for faces in (yunet, ours))
             points, others = (face[4:14].reshape(5, 2) for face in (first, second))
             apart = np.linalg.norm(others - points, axis=1).mean()
             away.append(apart / np.linalg.norm(points[1] - points[0]))

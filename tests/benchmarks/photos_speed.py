@@ -106,7 +106,8 @@ def measure_photos(folder: str, n_photos: int) -> tuple[dict[str, float], dict[s
 def steps_of_alignment(paths: list[str], aligner: FaceAligner) -> dict[str, float]:
     """Return seconds of one core per photo of decoding, detecting and warping."""
     from skface._rows import decode
-    from skface.alignment import _choose, _warp
+    from skface.alignment._geometry import warp
+    from skface.alignment._policies import choose_face
     from skface.alignment._yunet import YuNet, _OpenCv
 
     photos = [decode(path) for path in paths]
@@ -118,8 +119,8 @@ def steps_of_alignment(paths: list[str], aligner: FaceAligner) -> dict[str, floa
     def warp_all():
         for photo, faces in zip(photos, found, strict=True):
             if len(faces):
-                face = _choose(faces, photo.shape, "largest")
-                _warp(photo, face[4:14].reshape(5, 2), aligner.geometry_)
+                face = choose_face(faces, photo.shape, "largest")
+                warp(photo, face[4:14].reshape(5, 2), aligner.geometry_)
 
     def each(function, items):
         return _core_seconds(lambda: [function(item) for item in items]) / len(items)
@@ -192,7 +193,7 @@ def pair_by_pair(geometry: str, params: dict) -> Callable[[str, str], bool]:
 
     face = np.zeros((1, 160, 160, 3), dtype=np.uint8)
     embedder = FaceNetEmbedder(**params).fit(face)
-    network = embedder._rebuild()
+    network = embedder._network()
     crop_of = FaceAligner(geometry).fit(face).geometry_
     detector = cv2.FaceDetectorYN.create(str(fetch_weights("yunet")[0]), "", (250, 250), 0.6)
 

@@ -116,11 +116,11 @@ def align_lfw(folder: Path) -> tuple[Bunch, Bunch]:
     people = {Path(path).parent for path in train.data.ravel()}
     photos = np.array([str(path) for person in sorted(people) for path in person.glob("*.jpg")])
     places, slots = np.unique(test.data.ravel(), return_inverse=True)
-    aligner = FaceAligner("arcface-112", detector="yunet", face_policy="centre").fit(photos[:1])
-    learnt, shown = aligner.transform(photos), aligner.transform(places)
+    aligner = FaceAligner("arcface-112", detector="yunet", face_policy="center").fit(photos[:1])
+    learned, shown = aligner.transform(photos), aligner.transform(places)
     names = np.array([Path(path).parent.name for path in photos])
     return (
-        Bunch(data=learnt, target=names),
+        Bunch(data=learned, target=names),
         Bunch(faces=shown, indices=slots.reshape(-1, 2), target=test.target),
     )
 

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/training_speed.py
 
 All train a fresh network for as many steps, on the same batches of P identities x K cartoon faces,
-with the same augmentation, triplet loss and optimiser. The bare loops are what there is to write
+with the same augmentation, triplet loss and optimizer. The bare loops are what there is to write
 in PyTorch: pixels wait as one float32 tensor, and no step is measured, checked or scheduled. The
 faster one keeps its images channels last; one more shows what a loss written as a loop would cost.
 Fits count whole, with their checks of the input, and with reading the files where X holds paths.

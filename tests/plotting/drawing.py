@@ -1,6 +1,7 @@
 """Scores and pairs to draw, and what can be read from a picture."""
 
 import numpy as np
+import PIL.Image
 import pytest
 from sklearn.preprocessing import FunctionTransformer
 
@@ -44,6 +45,18 @@ def assert_readable(display):
         outer, inner = display.ax_.get_window_extent(), legend.get_window_extent()
         assert outer.x0 <= inner.x0 and inner.x1 <= outer.x1
         assert outer.y0 <= inner.y0 and inner.y1 <= outer.y1
+
+
+def files_opened(monkeypatch):
+    """Names of the image files that Pillow opens from now on."""
+    names, open_image = [], PIL.Image.open
+
+    def note(source, *args, **kwargs):
+        names.append(source)
+        return open_image(source, *args, **kwargs)
+
+    monkeypatch.setattr(PIL.Image, "open", note)
+    return names
 
 
 def verifier_data(n=300, n_failures=0, seed=0):

@@ -3,16 +3,14 @@
 import numpy as np
 import PIL.Image
 import pytest
-from drawing import assert_readable, words
+from drawing import assert_readable, files_opened, words
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skface.plotting import (
-    EmbeddingMapDisplay,
-)
+from skface.plotting import EmbeddingMapDisplay
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
@@ -96,11 +94,7 @@ def test_thumbnails_do_not_overlap_and_only_they_are_decoded(tmp_path, monkeypat
         paths.append(str(tmp_path / f"{i}.png"))
         if i != 9:
             PIL.Image.new("RGB", (40, 20 + i)).save(paths[-1])
-    decoded = []
-    opened = PIL.Image.open
-    monkeypatch.setattr(
-        PIL.Image, "open", lambda path, **options: decoded.append(path) or opened(path, **options)
-    )
+    opened = files_opened(monkeypatch)
     display = EmbeddingMapDisplay.from_embeddings(
         embeddings, people, images=paths, n_thumbnails=1000
     )
@@ -110,7 +104,7 @@ def test_thumbnails_do_not_overlap_and_only_they_are_decoded(tmp_path, monkeypat
     for i, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:i])
     rows = display.thumbnail_faces + 1  # row 0 has no embedding
-    readable = [path for path in decoded if path != paths[9]]
+    readable = [path for path in opened if path != paths[9]]
     assert readable == [paths[row] for row in rows]
     for row, pixels in zip(rows, display.thumbnails, strict=True):
         assert pixels.shape == (20 + row, 40, 3)

@@ -3,7 +3,7 @@
 import numpy as np
 import PIL.Image
 import pytest
-from drawing import assert_readable, words
+from drawing import assert_readable, files_opened, words
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -62,15 +62,11 @@ def test_no_mistakes_at_all(photos):
 
 def test_only_what_is_shown_is_decoded(photos, monkeypatch):
     X, y, s = photos
-    decoded = []
-    opened = PIL.Image.open
-    monkeypatch.setattr(
-        PIL.Image, "open", lambda path, **options: decoded.append(path) or opened(path, **options)
-    )
+    opened = files_opened(monkeypatch)
     display = MistakesDisplay.from_predictions(y, s, X, threshold=0.5, n_mistakes=1)
-    assert sorted(decoded) == sorted(X[[8, 9, 5]].ravel())
+    assert sorted(opened) == sorted(X[[8, 9, 5]].ravel())
     display.plot()
-    assert len(decoded) == 6
+    assert len(opened) == 6
 
 
 def test_photos_keep_their_shape_and_are_small(tmp_path):

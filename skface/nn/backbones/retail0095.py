@@ -89,7 +89,7 @@ def load_retail0095_ir(xml_path: str | PathLike[str]) -> dict[str, NDArray[np.fl
     Returns
     -------
     dict of str to ndarray
-        float32 arrays under the names of ``Retail0095().state_dict()``.
+        Arrays of type float32 under the names of ``Retail0095().state_dict()``.
 
     Raises
     ------
