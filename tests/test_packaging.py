@@ -21,23 +21,24 @@ def test_pre_commit_and_constraints_name_one_ruff():
     assert hooked.group(1) == constrained.group(1)
 
 
-def test_data_of_the_package_is_the_registered_weights():
-    sizes = {path.name: path.stat().st_size for path in (ROOT / "skface" / "data").iterdir()}
+def test_files_of_the_package_are_the_registered_weights():
+    folder = ROOT / "skface" / "weights" / "files"
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     files = [file for entry in REGISTRY.values() for file in entry.files if file.url is None]
     assert sizes == {file.filename: file.size for file in files}
     assert sizes["skface-mini.safetensors"] <= 6_000_000
     assert sizes["skface-detector.onnx"] <= 1_000_000
 
 
-def test_licences_of_packaged_weights_are_stated_and_enclosed():
+def test_licenses_of_packaged_weights_are_stated_and_enclosed():
     project = tomllib.loads(_read("pyproject.toml"))["project"]
     stated = project["license"].split(" AND ")
     enclosed = [path.name for pattern in project["license-files"] for path in ROOT.glob(pattern)]
     for entry in REGISTRY.values():
         if entry.files[0].url is None:
-            licence = re.match(r"[\w.-]+", entry.licence).group()
-            assert licence in stated
-            assert f"{licence}.txt" in enclosed
+            license = re.match(r"[\w.-]+", entry.license).group()
+            assert license in stated
+            assert f"{license}.txt" in enclosed
 
 
 def _read(name):
