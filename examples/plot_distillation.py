@@ -12,7 +12,7 @@ from a teacher, and, to compare, from labels.
 # -----
 #
 # Cartoon faces of three groups of people. The first group trains the teacher. The second is our
-# own; only 10 of its 48 people are labelled. The third is the test.
+# own; only 10 of its 48 people are labeled. The third is the test.
 
 import numpy as np
 
@@ -23,7 +23,7 @@ theirs, ours, test = (
     (first <= faces.target) & (faces.target < last)
     for first, last in ((0, 64), (64, 112), (112, 128))
 )
-labelled = ours & (faces.target < 74)
+labeled = ours & (faces.target < 74)
 
 # %%
 # The teacher
@@ -75,7 +75,7 @@ student = DistilledEmbedder(
 )
 student.fit(faces.data[ours])  # without labels
 alone = FaceNetEmbedder(small_network, None, max_epochs=60, learning_rate=3e-3, random_state=0)
-alone.fit(faces.data[labelled], faces.target[labelled])
+alone.fit(faces.data[labeled], faces.target[labeled])
 
 # %%
 # Results

@@ -17,14 +17,13 @@ from skface.nn.backbones import is_flat
 from skface.weights import weights_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
 
     from skface.embedding._network import Network
     from skface.embedding._tasks import Task
-    from skface.inference import Engine, Preprocessing
+    from skface.inference import Engine
 
 
 class NetworkEstimator(CallbackSupportMixin, ABC):
@@ -36,16 +35,6 @@ class NetworkEstimator(CallbackSupportMixin, ABC):
     """
 
     _has_head = False  # a head is trained even if the network is frozen
-
-    # set by `fit`
-    backbone_: "str | Callable[[], nn.Module]"
-    input_shape_: tuple[int, ...]
-    preprocessing_: "Preprocessing | None"
-    embedding_dim_: int
-    weights_: dict[str, NDArray[Any]]
-    weights_digest_: str
-    history_: dict[str, NDArray[Any]]
-    best_epoch_: int | None
 
     @abstractmethod
     def _make_task(self, rows: Rows, y: Any) -> "Task":
