@@ -13,7 +13,7 @@ from skface.exceptions import ImageError
 
 
 def iter_batches(
-    images: ImageSequence, indices: Sequence[int], batch_size: int
+    images: ImageSequence, indices: Sequence[int] | NDArray[np.intp], batch_size: int
 ) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
     """Decode images batch by batch, in threads, never holding more than one batch.
 

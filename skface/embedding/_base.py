@@ -1,4 +1,4 @@
-"""What embedders share: rows in, one forward pass per distinct face, unit vectors out."""
+"""BaseEmbedder: rows of faces or pairs to unit vectors, each distinct face once."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class BaseEmbedder(ClassNamePrefixFeaturesOutMixin, RowTransformer, BaseEstimato
     """Base of the face embedders: (n, ...) to (n, d) and (n, 2, ...) to (n, 2, d), float32.
 
     A subclass sets `embedding_dim_` in `fit` and implements `_embed`, which turns one batch of
-    faces into vectors of any length. Rows, pairs, failures and normalization are dealt with here.
+    faces into vectors of any length. This class handles rows, pairs, failures and normalization.
     A face that an earlier step did not find (all NaN) gives NaN.
     """
 
@@ -86,7 +86,7 @@ def embed_rows(
                 _refuse(rows, batch[found][~usable])
             vectors[place + np.array(found)] = values
         place += len(batch)
-    # every face distinct, as it is for plain faces: nothing to copy
+    # if all faces are distinct, nothing needs copying
     return vectors if len(chosen) == len(inverse) else vectors[inverse]
 
 
@@ -94,5 +94,5 @@ def _refuse(rows: Rows, bad: NDArray[np.intp]) -> None:
     names = format_items(rows.images.name(i) for i in bad)
     raise ValueError(
         f"The network gave a zero or non-finite embedding for {len(bad)} faces ({names}): its "
-        "weights are broken, or it got inputs of another range than it was trained with."
+        "weights are broken, or its input has another range than in training."
     )

@@ -1,4 +1,4 @@
-"""Learning to imitate: the teacher, and the task of reaching its embeddings."""
+"""Distillation: the teacher, and the task to learn its embeddings."""
 
 from typing import Any
 
@@ -34,21 +34,21 @@ class Teacher:
         Maps (n, H, W, 3) RGB faces of uint8 to (n, d) vectors. Embedders that learn nothing in
         `fit` need not be fitted.
     size : tuple (H, W)
-        Size of the faces that it gets.
+        Size of the faces to embed.
     face : ndarray of shape (h, w, 3)
-        A face to try it on.
+        A face that the teacher embeds once, as a check.
 
     Attributes
     ----------
     size : tuple (H, W)
-        Size of the faces that it gets.
+        Size of the faces to embed.
     embedding_dim : int
         Length of its embeddings.
 
     Raises
     ------
     sklearn.exceptions.NotFittedError
-        If it is not fitted and would have to learn.
+        If it is not fitted, and learns in `fit`.
     ValueError
         If it does not return vectors.
     """
@@ -70,25 +70,25 @@ class Teacher:
         unit, usable = unit_vectors(vectors)
         if not usable.all():
             raise ValueError(
-                f"teacher={self._estimator!r} returned NaN, infinity or only zeros in place of an "
+                f"teacher={self._estimator!r} returned NaN, infinity or only zeros instead of an "
                 f"embedding for face(s) {format_items(np.flatnonzero(~usable))} of a batch."
             )
         return unit.astype(np.float32)
 
 
 class DistillationTask(Task):
-    """Learn to give the embeddings of a teacher, or those that come with the faces.
+    """Learn the embeddings of a teacher, or the target embeddings of the training set.
 
     Parameters
     ----------
     faces : TrainingSet
-        Without labels; with targets if there is no teacher.
+        Faces without labels; with targets if there is no teacher.
     n_faces_per_batch : int
         Faces in a training batch.
     batch_size : int
         Faces embedded at a time in validation.
     teacher : Teacher, default=None
-        Gives the targets of every batch.
+        Computes the targets of every batch.
     """
 
     def __init__(
@@ -102,10 +102,13 @@ class DistillationTask(Task):
         self._n_faces_per_batch = n_faces_per_batch
         self._batch_size = batch_size
         self._teacher = teacher
-        self.embedding_dim = faces.targets.shape[1] if teacher is None else teacher.embedding_dim
+        if teacher is not None:
+            self.embedding_dim = teacher.embedding_dim
+        elif faces.targets is not None:
+            self.embedding_dim = faces.targets.shape[1]
 
     def make_sampler(self, faces: TrainingSet, seed: int) -> Sampler:
-        """Return batches of any faces, with their targets if they have any."""
+        """Return a sampler of faces, with their targets if they have any."""
         return FaceSampler(len(faces.places), self._n_faces_per_batch, seed, faces.targets)
 
     def make_objective(self, sampler: Sampler, embedding_dim: int) -> nn.Module:
@@ -120,7 +123,7 @@ class DistillationTask(Task):
         objective: nn.Module,
         targets: DistillationTargets | None,
     ) -> Validate:
-        """Return the mean cosine to the targets on faces that were held out."""
+        """Return a function that computes the mean cosine of held-out faces to their targets."""
         n_faces, expected, inputs = len(faces.places), faces.targets, fetch
         if targets is not None:
             batches = np.array_split(np.arange(n_faces), -(-n_faces // self._batch_size))
@@ -137,16 +140,16 @@ class DistillationTask(Task):
         return validate
 
     def input_view(self, network: Network) -> Network:
-        """Return raw pixels as the input, where a teacher is to see them too."""
+        """Return the network with raw pixels as its input if a teacher embeds them too."""
         return network if self._teacher is None else raw_pixel_view(network, self._teacher.size)
 
     def make_distillation_targets(self, network: Network) -> DistillationTargets | None:
-        """Return the teacher's embeddings of a batch, and the network's input made of it."""
+        """Return functions from raw pixels to the teacher's embeddings and the network's input."""
         return None if self._teacher is None else make_distillation_targets(self._teacher, network)
 
 
 def raw_pixel_view(network: Network, size: tuple[int, int]) -> Network:
-    """Return a view of a network whose input is RGB pixels in 0..255 of size (H, W)."""
+    """Return a network with RGB pixels in 0..255 of size (H, W) as its input."""
     return Network(
         network.backbone,
         (3, *size),
@@ -157,7 +160,7 @@ def raw_pixel_view(network: Network, size: tuple[int, int]) -> Network:
 
 
 def make_distillation_targets(teacher: Teacher, network: Network) -> DistillationTargets:
-    """Give the same RGB pixels to a teacher and a network, each at its own size."""
+    """Return functions that give the same RGB pixels to teacher and network, at their sizes."""
     size = network.input_shape[1:]
 
     def targets(pixels: Tensor) -> Tensor:
@@ -169,7 +172,7 @@ def make_distillation_targets(teacher: Teacher, network: Network) -> Distillatio
         if pixels.shape[-2:] != size:
             pixels = interpolate(pixels, size, mode="bilinear", antialias=True)
         batch = network.standardize(pixels.permute(0, 2, 3, 1))
-        # the layout that FaceLoader gives, for the same reasons
+        # the same layout as that of FaceLoader
         if batch.device.type == "cpu" and isinstance(network.backbone, str):
             return batch.contiguous(memory_format=torch.channels_last)
         return batch.contiguous()
@@ -178,7 +181,7 @@ def make_distillation_targets(teacher: Teacher, network: Network) -> Distillatio
 
 
 def _fitted(estimator: Any, faces: NDArray[np.uint8]) -> Any:
-    """Return an estimator if it is fitted, or fit a copy if that learns nothing."""
+    """Return an estimator if it is fitted, else a fitted copy if it learns nothing in `fit`."""
     try:
         check_is_fitted(estimator)
     except NotFittedError as error:

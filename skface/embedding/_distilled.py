@@ -5,6 +5,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.callback import with_callbacks
 
 from skface._rows import Rows
@@ -13,7 +14,7 @@ from skface._utils.validation import check_option
 from skface.embedding._base import BaseEmbedder
 from skface.embedding._estimator import NetworkEstimator
 from skface.embedding._parameters import DOCS, check_no_blends
-from skface.embedding._training_set import collect_unlabeled
+from skface.embedding._training_set import collect_unlabeled, is_float_matrix
 from skface.nn.backbones import is_flat
 
 if TYPE_CHECKING:
@@ -38,41 +39,40 @@ n_iter_no_change : int, default=10
 
 @share_docs(_DOCS)
 class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
-    """Map faces to the unit sphere with a network that imitates another (knowledge distillation).
+    """Map faces to unit vectors with a network that imitates a teacher (knowledge distillation).
 
-    The network learns to give the embeddings that a teacher, most often a larger network, gives of
-    the same images. No labels are needed: photos of anybody will do. Every training face is varied
-    at random, and may be blended with another, before teacher and network see it, so that a few
-    thousand photos are enough [1]_. Alternatively, `y` holds one target embedding per face.
+    The network learns to give the same embeddings as the teacher, which is most often a larger
+    network. No labels are needed, so any photos of faces will do. Every training face is augmented
+    at random, and may be blended with another, before teacher and network embed it. A few thousand
+    photos are enough then [1]_. Instead of a teacher, `y` may hold one target embedding per face.
 
     Training minimizes the mean of 1 - cosine to the target embeddings, plus 3 times the mean
     squared difference between the cosines within a batch and those of its targets [2]_. Large
-    batches and hundreds of epochs pay.
+    batches and hundreds of epochs improve the result.
 
     Parameters
     ----------
     teacher : estimator, default=None
-        What to imitate: a fitted transformer from faces, (n, H, W, 3) RGB of uint8, to (n, d)
-        vectors, such as another embedder. It receives the training faces varied, at their own
-        size (or `image_shape`). Wrap a teacher that has learned in
-        :class:`sklearn.frozen.FrozenEstimator`, because :func:`sklearn.base.clone` would drop what
-        it learned. Embedders with given weights need neither that nor fitting. The teacher is
-        pickled with the estimator; set it to None after `fit` to leave it out. None means that `y`
-        holds the target embeddings.
+        A fitted transformer from faces, (n, H, W, 3) RGB of uint8, to (n, d) vectors, such as
+        another embedder. It receives the augmented training faces, at their own size (or
+        `image_shape`). Wrap a teacher that was trained in :class:`sklearn.frozen.FrozenEstimator`,
+        so that :func:`sklearn.base.clone` keeps it fitted. Embedders with given weights need
+        neither that nor fitting. The teacher is pickled with the estimator; set it to None after
+        `fit` to leave it out. None means that `y` holds the target embeddings.
     %(backbone)s
     %(weights)s
     %(image_shape)s
     trainable : {"auto", "all", "head"} or int, default="auto"
-        What `fit` trains of the network: all of it, which "auto" means too; the head, which is
+        Which part of the network `fit` trains: all of it, which is also "auto"; the head, which is
         its last layer; or the head and this many stages before it.
     embedding_dim : int, default=None
-        Length of the embedding, which must be that of the target embeddings. None takes it from
-        them, if the network can have any.
+        Length of the embedding, which must be that of the target embeddings. None takes theirs,
+        unless `weights` or a callable `backbone` fix it.
     n_faces_per_batch : int, default=64
         Faces in a training batch.
     %(optimization)s
     augment : bool or Augmentation, default=True
-        Whether training faces are varied: random flip, shift, rotation, brightness and contrast,
+        Whether to augment training faces: random flip, shift, rotation, brightness and contrast,
         blur, and erasing. A :class:`skface.nn.augment.Augmentation` sets the amount of each, and,
         with a `teacher`, how many faces are blended with another.
     %(early_stopping)s
@@ -96,6 +96,10 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
     See Also
     --------
     FaceNetEmbedder : Learns from identities instead.
+
+    Notes
+    -----
+    %(processes)s
 
     References
     ----------
@@ -170,19 +174,14 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train the network to imitate the teacher, or the embeddings in `y`.
 
-        Under `torchrun`, all processes call this with the same rows and train one network. Each
-        process embeds its share of every batch. Samples, mining and loss are those of the whole
-        batch. Batch normalization sees the whole batch on CUDA, and the share of the process on a
-        CPU.
-
         Parameters
         ----------
         X : faces or pairs
             Rows of images, see the user guide. Of pairs, each distinct photo is a training face.
             Vectors (n, d) for a backbone over feature vectors, without a teacher.
         y : array-like of shape (n, d), default=None
-            Without a teacher, the target embedding of each face, of any length above 0. Ignored
-            with a teacher, unless it is a matrix of floats.
+            Without a teacher, the target embedding of each face, of any length above 0. With a
+            teacher, labels are ignored, and a matrix of floats is an error.
 
         Returns
         -------
@@ -197,7 +196,7 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
         TypeError
             If `teacher` is not a transformer.
         sklearn.exceptions.NotFittedError
-            If `teacher` has to learn and is not fitted.
+            If `teacher` is not fitted, and learns in `fit`.
         FloatingPointError
             If training diverges.
         skface.exceptions.WeightsError
@@ -239,15 +238,13 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
         teacher = Teacher(self.teacher, size, rows.images[faces.places[0]])
         return DistillationTask(faces, self.n_faces_per_batch, self.batch_size, teacher)
 
-    def _check_targets(self, y: Any) -> np.ndarray | None:
+    def _check_targets(self, y: Any) -> NDArray[Any] | None:
         """Return the target embeddings, or None if a teacher gives them."""
-        y = None if y is None else np.asarray(y)
-        is_matrix = y is not None and y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f"
         if self.teacher is not None:
-            if is_matrix:
+            if is_float_matrix(y):
                 raise ValueError(
-                    f"y of shape {y.shape} holds target embeddings, but teacher={self.teacher!r} "
-                    "gives others. Pass one of the two."
+                    f"y of shape {np.shape(y)} holds target embeddings, but teacher="
+                    f"{self.teacher!r} gives others. Pass one of the two."
                 )
             return None
         if y is None:
@@ -255,10 +252,12 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
                 "DistilledEmbedder with teacher=None requires y to be passed, but the target y is "
                 "None: pass a teacher, or one embedding per face as y."
             )
-        if not is_matrix:
+        y = np.asarray(y)
+        if not is_float_matrix(y):
             raise ValueError(
                 f"y has shape {y.shape} and dtype {y.dtype}, but teacher=None, so it must hold one "
-                "embedding per face: floats of shape (n, d)."
+                "embedding per face: floats of shape (n, d). To learn from labels, use "
+                "FaceNetEmbedder."
             )
         return y
 

@@ -1,9 +1,11 @@
-"""NetworkEstimator: what estimators that hold and train a PyTorch network share.
+"""NetworkEstimator: base of the estimators that hold and train a PyTorch network.
 
-This module does not import torch. What needs torch is imported when a network is built.
+This module does not import torch. Modules that need torch are imported when a network is built.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,48 +19,59 @@ from skface.nn.backbones import is_flat
 from skface.weights import weights_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
 
-    from skface.embedding._network import Network
     from skface.embedding._tasks import Task
-    from skface.inference import Engine
+    from skface.inference import Preprocessing
 
 
 class NetworkEstimator(CallbackSupportMixin, ABC):
     """Base of the estimators that train a network, or use one with given weights.
 
-    A subclass has the parameters that :mod:`skface.embedding._parameters` documents, and says in
+    A subclass has the parameters that :mod:`skface.embedding._parameters` documents, and returns in
     `_make_task` what the network learns. Its `fit`, decorated with
     :func:`sklearn.callback.with_callbacks`, calls `_fit_network`.
     """
 
     _has_head = False  # a head is trained even if the network is frozen
 
+    # set by `fit`
+    backbone_: "str | Callable[[], nn.Module]"
+    input_shape_: tuple[int, ...]
+    preprocessing_: "Preprocessing | None"
+    embedding_dim_: int
+    weights_: dict[str, NDArray[Any]]
+    weights_digest_: str
+    history_: dict[str, NDArray[Any]]
+    best_epoch_: int | None
+
     @abstractmethod
     def _make_task(self, rows: Rows, y: Any) -> "Task":
-        """Return what the network learns from rows and targets."""
+        """Return the task that the network is trained on."""
 
     def _fit_network(self, X: Any, y: Any) -> None:
         """Choose the network, train what is trainable, and set the fitted attributes."""
         from skface.embedding._fitting import fit_network
 
         self._check_parameters()
-        fit_network(self, X, y)
+        with _features_restored_on_failure(self):
+            fit_network(self, X, y)
 
     def _check_parameters(self) -> None:
-        """Check everything that does not need the data."""
+        """Check the parameters, without the data."""
         check_network_parameters(self)
 
     def _resolve_trainable(self) -> str | int:
-        """Return what `trainable` means, with "auto" resolved."""
+        """Return `trainable`, with "auto" resolved."""
         if self.trainable == "auto":
             return "all" if self.weights is None else "none"
         return self.trainable
 
     def _learns(self) -> bool:
-        """Tell whether `fit` learns from its rows."""
+        """Return whether `fit` learns from its rows."""
         return self._has_head or self._resolve_trainable() != "none"
 
     def _head_attributes(self, objective: "nn.Module", task: "Task") -> dict[str, Any]:
@@ -66,20 +79,10 @@ class NetworkEstimator(CallbackSupportMixin, ABC):
         return {}
 
     def _embed(self, faces: list[NDArray[Any]]) -> NDArray[np.float32]:
-        return self._engine().embed(faces, flip=getattr(self, "flip", False))
-
-    def _engine(self) -> "Engine":
-        """Return what runs the fitted network, built once per process."""
         from skface.embedding._network import engine_for
 
         check_running(self)
-        return engine_for(self)
-
-    def _network(self) -> "Network":
-        """Rebuild the fitted network."""
-        from skface.embedding._network import rebuild_network
-
-        return rebuild_network(self)
+        return engine_for(self).embed(faces, flip=getattr(self, "flip", False))
 
     def _value_state(self) -> dict[str, Any]:
         """Return what the embeddings depend on beside the faces."""
@@ -108,7 +111,7 @@ class NetworkEstimator(CallbackSupportMixin, ABC):
         return check_images(X, image_shape=self.image_shape)
 
     def _check_vectors(self, X: Any, *, reset: bool, min_rows: int = 1) -> Rows:
-        """Check feature vectors through a 2-D view, so that n_features_in_ is one vector's."""
+        """Check feature vectors in 2-D, so that n_features_in_ is the length of one vector."""
         rules = {"reset": reset, "dtype": np.float32, "ensure_min_samples": min_rows}
         X = X if hasattr(X, "columns") or hasattr(X, "toarray") else np.asarray(X)
         if getattr(X, "ndim", 2) != 3:
@@ -126,3 +129,19 @@ class NetworkEstimator(CallbackSupportMixin, ABC):
         tags.input_tags.two_d_array = flat or self.image_shape is not None
         tags.target_tags.required = self._learns()
         return tags
+
+
+@contextmanager
+def _features_restored_on_failure(estimator: NetworkEstimator) -> Iterator[None]:
+    """Restore the attributes that scikit-learn sets at the start of `fit`, if the block fails."""
+    names = ("n_features_in_", "feature_names_in_")
+    before = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
+    try:
+        yield
+    except BaseException:
+        for name in names:
+            if name in before:
+                setattr(estimator, name, before[name])
+            elif hasattr(estimator, name):
+                delattr(estimator, name)
+        raise

@@ -1,4 +1,4 @@
-"""The faces of a training set, loaded in batches as the input of a network."""
+"""FaceLoader: faces of a training set in batches, as the input of a network."""
 
 from typing import Any
 
@@ -10,15 +10,14 @@ from skface._rows import iter_batches
 from skface.embedding._network import Network
 from skface.embedding._training_set import TrainingSet
 
-_MOST_CACHED_BYTES = 2**29  # of decoded training faces
 _READ_AT_A_TIME = 64
 
 
 class FaceLoader:
-    """Loads the faces of a training set as the input of a network.
+    """Loads faces of a training set as the input of a network.
 
-    All of them are read once at the start, so that a bad file is found before hours of training.
-    Decoded pixels are kept, as uint8, if those of all faces fit into half a gigabyte.
+    All faces are read once at the start, so that a bad file raises before training begins. Their
+    decoded pixels are kept, as uint8, if all of them fit into `most_cached_bytes`.
 
     Parameters
     ----------
@@ -27,26 +26,36 @@ class FaceLoader:
     faces : TrainingSet
         The faces.
     device : torch.device
-        Where to put them.
+        Device of the batches.
+    most_cached_bytes : int, default=2**29
+        Most bytes of decoded pixels to keep.
     """
 
-    def __init__(self, network: Network, faces: TrainingSet, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Network,
+        faces: TrainingSet,
+        device: torch.device,
+        *,
+        most_cached_bytes: int = 2**29,
+    ) -> None:
         self.network = network
         self.faces = faces
         self.device = device
-        self._pixels = None
-        # Convolutions follow the layout of the images, and on a CPU are faster channels last. A
-        # backbone that the caller wrote may count on the usual one, such as for `view`.
+        self._pixels: NDArray[np.uint8] | None = None
+        # On a CPU, convolutions are faster with the channels last. A backbone of the user's may
+        # need the usual layout, for `view` for example.
         self._layout = torch.contiguous_format
         if network.preprocessing is not None:
             if device.type == "cpu" and isinstance(network.backbone, str):
                 self._layout = torch.channels_last
             shape = (len(faces.places), *network.input_shape[1:], 3)
-            if np.prod(shape, dtype=np.int64) <= _MOST_CACHED_BYTES:
+            if np.prod(shape, dtype=np.int64) <= most_cached_bytes:
                 self._pixels = np.empty(shape, dtype=np.uint8)
         self._read_all()
 
     def __call__(self, rows: NDArray[Any]) -> torch.Tensor:
+        """Return the given faces of the training set as one batch."""
         return self._inputs(rows).contiguous(memory_format=self._layout)
 
     def _inputs(self, rows: NDArray[Any]) -> torch.Tensor:
@@ -58,7 +67,7 @@ class FaceLoader:
     def _read_all(self) -> None:
         start = 0
         for _, faces in iter_batches(self.faces.rows.images, self.faces.places, _READ_AT_A_TIME):
-            if self._pixels is not None:
+            if self._pixels is not None and self.network.preprocessing is not None:
                 to_bytes = self.network.preprocessing.to_bytes
                 self._pixels[start : start + len(faces)] = [to_bytes(face) for face in faces]
             start += len(faces)

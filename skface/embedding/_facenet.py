@@ -1,4 +1,4 @@
-"""FaceNetEmbedder: a network that maps faces to the unit sphere, trained with triplet loss."""
+"""FaceNetEmbedder: a network that maps faces to unit vectors, trained with the triplet loss."""
 
 import copy
 from collections.abc import Callable
@@ -28,15 +28,15 @@ _MINING = ("semi_hard", "hard", "all")
 
 @share_docs(DOCS)
 class FaceNetEmbedder(NetworkEstimator, BaseEmbedder):
-    """Map faces to the unit sphere with a FaceNet: pretrained, or trained with triplet loss.
+    """Map faces to unit vectors with a pretrained network, or train one with the triplet loss.
 
-    Given weights are used as they are, unless `trainable` says otherwise. Without weights the
-    network is trained from scratch [1]_. Of pairs, each distinct photo is embedded once.
+    Given weights are not trained, unless `trainable` says so. Without weights, `fit` trains the
+    network from scratch, as FaceNet [1]_. Each distinct photo of pairs is embedded once.
 
-    On pairs, `fit` recovers identities: photos that genuine pairs connect are one identity, and
-    groups of photos that no genuine pair connects are taken to be different identities. If two
-    groups of one person are never compared, training pushes them apart. To avoid that, label such
-    a pair, or fit on faces with identities.
+    On pairs, `fit` recovers identities: photos that genuine pairs connect have one identity, and
+    groups of photos without a genuine pair between them have different identities. If no pair
+    connects two groups of one person, training pushes them apart. To avoid that, add such a genuine
+    pair, or fit on faces with identities.
 
     Parameters
     ----------
@@ -46,17 +46,17 @@ class FaceNetEmbedder(NetworkEstimator, BaseEmbedder):
     %(trainable)s
     %(embedding_dim)s
     loss : {"triplet", "arcface", "cosface"} or callable, default="triplet"
-        What training minimizes: FaceNet's triplet loss; a softmax over the training identities
-        with an additive margin on the angle [2]_ or on the cosine [3]_; or any callable
-        ``loss(embeddings, labels)`` of an (n, d) and an (n,) Tensor, such as a loss of
-        pytorch-metric-learning. The class weights of a softmax are dropped after training. A
-        ``torch.nn.Module`` is copied, and its parameters are trained too.
+        Loss of training: the triplet loss; a softmax over the training identities with an additive
+        margin on the angle [2]_ or on the cosine [3]_; or a callable ``loss(embeddings, labels)``
+        of an (n, d) and an (n,) Tensor, such as a loss of pytorch-metric-learning. The class
+        weights of a softmax are dropped after training. A ``torch.nn.Module`` is copied, and its
+        parameters are trained too.
     margin : float, default=0.2
         Margin of the loss: a squared L2 distance, in [0, 4], for "triplet"; an angle in radians
         for "arcface" (0.5 is usual); a cosine for "cosface" (0.35 is usual). Ignored for a
         callable.
     mining : {"semi_hard", "hard", "all"}, default="semi_hard"
-        Which triplets of a batch are learned from, see :func:`skface.nn.mining.mine_triplets`.
+        Which triplets of a batch enter the loss, see :func:`skface.nn.mining.mine_triplets`.
         Only used by "triplet".
     %(batches)s
     %(optimization)s
@@ -87,6 +87,10 @@ class FaceNetEmbedder(NetworkEstimator, BaseEmbedder):
     DistilledEmbedder : The same, trained to imitate another embedder.
     OnnxEmbedder : The same for networks stored as ONNX or OpenVINO files.
     PairVerifier : Learns a decision threshold on these embeddings.
+
+    Notes
+    -----
+    %(processes)s
 
     References
     ----------
@@ -167,11 +171,6 @@ class FaceNetEmbedder(NetworkEstimator, BaseEmbedder):
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
         """Load the network, and train it if it is trainable.
-
-        Under `torchrun`, all processes call this with the same rows and train one network. Each
-        process embeds its share of every batch. Samples, mining and loss are those of the whole
-        batch. Batch normalization sees the whole batch on CUDA, and the share of the process on a
-        CPU.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Fitting a network: rows and targets in, a trained network and its history out."""
+"""Fitting the network of an estimator."""
 
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from skface._rows import Rows, check_images
 from skface._utils.callbacks import epochs_as_tasks
 from skface._utils.estimators import pretrained_files
 from skface.embedding._network import (
+    BackboneChoice,
     Network,
     build_network,
     choose_backbone,
@@ -19,6 +20,7 @@ from skface.embedding._network import (
     choose_input_shape,
     fitted_attributes,
     load_pretrained,
+    rebuild_network,
 )
 from skface.embedding._tasks import Task
 from skface.embedding._training_run import TrainingRun, to_arrays
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from skface.embedding._estimator import NetworkEstimator
 
 
-# the gradient modes of the caller must not matter
+# whatever gradient modes the caller uses
 @torch.inference_mode(False)
 @torch.enable_grad()
 def fit_network(estimator: "NetworkEstimator", X: Any, y: Any) -> None:
@@ -38,11 +40,12 @@ def fit_network(estimator: "NetworkEstimator", X: Any, y: Any) -> None:
     Parameters
     ----------
     estimator : NetworkEstimator
-        Whose parameters were checked. If fitting fails, its fitted attributes stay as they were.
+        An estimator whose parameters are checked. If fitting fails, its fitted attributes stay as
+        they were.
     X : faces or pairs
-        What it is fitted on.
+        Rows of images, or of feature vectors.
     y : array-like or None
-        The targets.
+        Labels or target embeddings.
     """
     files = pretrained_files(estimator)
     if files is not None:
@@ -71,7 +74,7 @@ def fit_network(estimator: "NetworkEstimator", X: Any, y: Any) -> None:
     network = _earlier_network(estimator, choice.backbone, rows)
     continues = network is not None
     if continues and not isinstance(estimator.random_state, Integral):
-        # another seed would hold out people that the network was trained on
+        # another seed would hold out identities that the network was trained on
         seed = estimator.training_state_["seed"]
     if network is None:
         input_shape = choose_input_shape(
@@ -87,25 +90,25 @@ def fit_network(estimator: "NetworkEstimator", X: Any, y: Any) -> None:
                 run.continue_after(estimator.training_state_)
             run.run(epochs)
         # all at the end, so that a fit that fails leaves the estimator as it was
-        attributes = fitted_attributes(network)
-        if run is not None:
-            attributes |= estimator._head_attributes(run.objective, task)
+        attributes = fitted_attributes(network) if run is None else run.fitted_attributes()
         _set_attributes(estimator, attributes, run)
 
 
 def _set_attributes(
     estimator: "NetworkEstimator", attributes: dict[str, Any], run: TrainingRun | None
 ) -> None:
-    vars(estimator).update(attributes)
-    estimator.history_ = {} if run is None else run.history
-    estimator.best_epoch_ = None if run is None else run.best_epoch
-    vars(estimator).pop("training_state_", None)
+    attributes["history_"] = {} if run is None else run.history
+    attributes["best_epoch_"] = None if run is None else run.best_epoch
     if run is not None and estimator.warm_start:
-        estimator.training_state_ = to_arrays(run.state())
+        attributes["training_state_"] = to_arrays(run.state())
+    elif hasattr(estimator, "training_state_"):
+        del estimator.training_state_
+    for name, value in attributes.items():
+        setattr(estimator, name, value)
 
 
-def _width(estimator: "NetworkEstimator", choice: Any, task: Task | None) -> int | None:
-    """Return the length of embeddings to build a network for; None for its own."""
+def _width(estimator: "NetworkEstimator", choice: BackboneChoice, task: Task | None) -> int | None:
+    """Return the length of embeddings to build the network with; None for its own."""
     is_free = choice.state is None and not callable(choice.backbone)
     if estimator.embedding_dim is None and is_free and task is not None:
         return task.embedding_dim
@@ -122,10 +125,10 @@ def _check_width(network: Network, task: Task | None) -> None:
 
 
 def _earlier_network(estimator: "NetworkEstimator", backbone: Any, rows: Rows) -> Network | None:
-    """Return the network to continue with, if this is a warm start."""
+    """Return the network of the last fit if this is a warm start, else None."""
     if not estimator.warm_start or not hasattr(estimator, "training_state_"):
         return None
-    network = estimator._network()
+    network = rebuild_network(estimator)
     asked = (backbone, estimator.embedding_dim or network.embedding_dim)
     if asked != (network.backbone, network.embedding_dim):
         raise ValueError(

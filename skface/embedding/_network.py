@@ -1,7 +1,8 @@
-"""The network behind an estimator: chosen by name, built, loaded, and run."""
+"""The network of an estimator: choosing, building, loading and running it."""
 
 import copy
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -25,35 +26,38 @@ from skface.weights import REGISTRY, fetch_weights, load_state, weights_info
 
 @dataclass(frozen=True)
 class BackboneChoice:
-    """Which network to use, before its input is known.
+    """A network that is chosen, but not built: the shape of its input is not known.
 
     Attributes
     ----------
     backbone : str or callable
-        A registered name, or what builds a module.
+        A registered name, or a function that builds a module.
     state : dict of str to ndarray or None
         Given weights; None for random ones.
     preprocessing : Preprocessing
-        Channel order and scaling of its images. The size is not known yet.
+        Channel order and scaling of its images, without a size.
     origin : str, path or None
-        Where the weights are from, for messages.
+        Name or file of the weights, for messages.
     """
 
-    backbone: Any
+    backbone: str | Callable[[], nn.Module]
     state: State | None
     preprocessing: Preprocessing
     origin: Any = None
 
 
 def choose_backbone(backbone: Any, weights: Any) -> BackboneChoice:
-    """Return the network that the two parameters mean.
+    """Choose a network by the parameters `backbone` and `weights` of an estimator.
 
-    Registered weights bring their preprocessing; any other network has that of its backbone.
+    Registered weights have the preprocessing of their entry; any other network has that of its
+    backbone.
 
     Raises
     ------
-    TypeError, ValueError, FileNotFoundError, skface.exceptions.WeightsError
-        If they mean nothing, contradict each other, or the weights are not available.
+    TypeError, ValueError
+        If a parameter is invalid, or the two contradict each other.
+    FileNotFoundError, skface.exceptions.WeightsError
+        If the weights are not available.
     """
     if isinstance(backbone, nn.Module):
         raise TypeError(
@@ -71,8 +75,8 @@ def choose_backbone(backbone: Any, weights: Any) -> BackboneChoice:
         entry = weights_info(weights)
         if entry.backbone is None:
             raise ValueError(
-                f"weights={weights!r} are not a network of FaceNetEmbedder. Use ONNX embedders "
-                "with OnnxEmbedder, and detectors with FaceAligner."
+                f"weights={weights!r} belong to no backbone of skface. Use ONNX embedders with "
+                "OnnxEmbedder, and detectors with FaceAligner."
             )
         if backbone not in (None, entry.backbone):
             raise ValueError(
@@ -80,7 +84,8 @@ def choose_backbone(backbone: Any, weights: Any) -> BackboneChoice:
                 "leave backbone out, or set weights=None to train it from scratch."
             )
         state = _read_state(fetch_weights(weights)[0])
-        return BackboneChoice(entry.backbone, state, entry.preprocessing, weights)
+        preprocessing = entry.preprocessing or _backbone_preprocessing(entry.backbone)
+        return BackboneChoice(entry.backbone, state, preprocessing, weights)
     path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(
@@ -98,7 +103,7 @@ def choose_backbone(backbone: Any, weights: Any) -> BackboneChoice:
     return BackboneChoice(backbone, _read_state(path), preprocessing, weights)
 
 
-def _backbone_preprocessing(backbone: Any) -> Preprocessing:
+def _backbone_preprocessing(backbone: str | Callable[[], nn.Module]) -> Preprocessing:
     if callable(backbone):
         return Preprocessing(None)
     spec = get_backbone(backbone)
@@ -106,7 +111,7 @@ def _backbone_preprocessing(backbone: Any) -> Preprocessing:
 
 
 def has_known_input(backbone: Any, weights: Any, image_shape: tuple[int, ...] | None) -> bool:
-    """Tell whether the shape of a network's input is known before any rows are."""
+    """Return whether the shape of a network's input does not depend on the rows of `fit`."""
     if is_flat(backbone):
         return False
     if backbone is None and isinstance(weights, str) and weights in REGISTRY:
@@ -131,9 +136,9 @@ def choose_input_shape(
 def choose_face_size(
     image_shape: tuple[int, ...] | None, rows: Rows, batch_size: int
 ) -> tuple[int, int]:
-    """Return (H, W) of faces for what takes any size: the size asked for, or their own."""
+    """Return (H, W) for a network that takes any size: that of `image_shape`, or of the faces."""
     if image_shape is not None:
-        return tuple(image_shape[:2])
+        return image_shape[0], image_shape[1]
     return rows.size or _common_size(rows, batch_size)
 
 
@@ -144,12 +149,12 @@ def build_network(
     *,
     seed: int = 0,
 ) -> Network:
-    """Build a network, with given weights or, seeded, with random ones.
+    """Build a network, with its given weights or with random ones.
 
     Parameters
     ----------
     choice : BackboneChoice
-        Which network.
+        The network.
     input_shape : tuple
         (3, H, W), or (d,).
     embedding_dim : int or None
@@ -163,40 +168,53 @@ def build_network(
         In evaluation mode, on the CPU.
     """
     backbone, state = choice.backbone, choice.state
-    spec = None if callable(backbone) else get_backbone(backbone)
-    # on the CPU, wherever torch is told to put tensors by default
+    # on the CPU, whatever the default device of torch is
     with torch.device("cpu"):
-        if spec is None:
-            with private_global_rng(seed):
-                # a callable may return the same network again and again, such as a pretrained one
-                module = copy.deepcopy(backbone())
-        else:
-            width = spec.embedding_dim if embedding_dim is None else embedding_dim
-            if state is None:
-                with private_global_rng(seed):
-                    module = spec.build(width, input_shape)
-            else:  # draws nothing, so it does not wait for a network that is being trained
-                with torch.device("meta"):
-                    module = spec.build(width, input_shape)
-    if not isinstance(module, nn.Module):
-        raise TypeError(
-            f"backbone={backbone!r} returned a {type(module).__name__}, not a torch.nn.Module."
+        module = _build_module(
+            backbone, input_shape, embedding_dim, None if state is not None else seed
         )
     if state is not None:
         _load_into(module, state, choice.origin)
     preprocessing = None
-    if spec is None or not spec.flat:
-        preprocessing = replace(choice.preprocessing, size=input_shape[1:])
-    # faces come in single precision, whatever the default of torch is set to
+    if not is_flat(backbone):
+        _, height, width = input_shape
+        preprocessing = replace(choice.preprocessing, size=(height, width))
+    # in single precision, as its input, whatever the default of torch is
     network = Network(backbone, input_shape, preprocessing, 0, module.float().eval())
     return replace(network, embedding_dim=_measure_dim(network))
 
 
+def _build_module(
+    backbone: str | Callable[[], nn.Module],
+    input_shape: tuple[int, ...],
+    embedding_dim: int | None,
+    seed: int | None,
+) -> nn.Module:
+    """Build a module; a registered one without a seed is on the meta device, for weights."""
+    if not isinstance(backbone, str):
+        with private_global_rng(seed or 0):
+            # copied, because a callable may return the same module every time
+            module = copy.deepcopy(backbone())
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"backbone={backbone!r} returned a {type(module).__name__}, not a torch.nn.Module."
+            )
+        return module
+    spec = get_backbone(backbone)
+    width = spec.embedding_dim if embedding_dim is None else embedding_dim
+    if seed is None:
+        # draws no random numbers, so it need not wait for a training in another thread
+        with torch.device("meta"):
+            return spec.build(width, input_shape)
+    with private_global_rng(seed):
+        return spec.build(width, input_shape)
+
+
 def fitted_attributes(network: Network) -> dict[str, Any]:
-    """Return what an estimator keeps of a network, by name."""
+    """Return the fitted attributes of an estimator with this network, by name."""
     weights = network.state()
     for array in weights.values():
-        array.flags.writeable = False  # they are shared, and known by their digest
+        array.flags.writeable = False  # estimators share them, and their digest stands for them
     return {
         "backbone_": network.backbone,
         "input_shape_": network.input_shape,
@@ -208,18 +226,18 @@ def fitted_attributes(network: Network) -> dict[str, Any]:
 
 
 def load_pretrained(estimator: Any, files: tuple[Path, ...], rows: Rows) -> dict[str, Any]:
-    """Return the fitted attributes of given weights.
+    """Return the fitted attributes of an estimator with given weights.
 
-    Their files are read once per process while they are unchanged.
+    Files are read once per process while they are unchanged.
 
     Parameters
     ----------
     estimator : NetworkEstimator
-        Whose network is not trained.
+        An estimator that trains nothing.
     files : tuple of Path
         The files of its weights.
     rows : Rows
-        What it is fitted on, for the size of the faces.
+        The rows of `fit`, for the size of the faces.
 
     Returns
     -------
@@ -234,7 +252,7 @@ def load_pretrained(estimator: Any, files: tuple[Path, ...], rows: Rows) -> dict
         )
         return fitted_attributes(build_network(choice, input_shape, estimator.embedding_dim))
 
-    if callable(estimator.backbone):  # it may build another network next time
+    if callable(estimator.backbone):  # it may build another network at the next call
         return read()
     shape = estimator.image_shape
     key = (
@@ -259,15 +277,15 @@ def rebuild_network(estimator: Any) -> Network:
 
 
 def engine_for(estimator: Any) -> Engine:
-    """Return what runs the network of a fitted estimator, built once per process."""
+    """Return the engine of a fitted estimator, built once per process."""
     device = embedding_device(estimator.device, estimator.runtime)
     settings = (device, resolve_precision(estimator.precision, device), estimator.runtime)
+    backbone: Any = estimator.backbone_
     try:
-        hash(estimator.backbone_)
-        backbone = estimator.backbone_
+        hash(backbone)
     except TypeError:  # a callable without a hash: its engine is not shared
         backbone = weakref.ref(estimator)
-    # some networks take any size, so the weights do not tell the shape of the input
+    # with the shape of the input, because networks of equal weights may take several
     key = (
         backbone,
         estimator.input_shape_,
@@ -281,19 +299,19 @@ def engine_for(estimator: Any) -> Engine:
 
 
 def embedding_device(device: str, runtime: str) -> torch.device:
-    """Return the device that embeds faces: the CPU for OpenVINO, whatever else there is."""
+    """Return the device that embeds faces. With OpenVINO, "auto" means the CPU."""
     return choose_device("cpu" if runtime == "openvino" and device == "auto" else device)
 
 
 def choose_device(device: str) -> torch.device:
-    """Return the device that `device` names, or the best there is for "auto".
+    """Return the device that `device` names; "auto" means the best one.
 
-    Of several GPUs, a process that `torchrun` started gets its own.
+    Under `torchrun`, "auto" gives each process its own GPU.
 
     Raises
     ------
     ValueError
-        If `device` names no device, or none that is there.
+        If `device` is not a device of torch, or not available.
     """
     if device != "auto":
         try:
@@ -306,8 +324,8 @@ def choose_device(device: str) -> torch.device:
             chosen.type == "mps" and not torch.backends.mps.is_available()
         ):
             raise ValueError(
-                f"device={device!r} is not on this machine, or this build of torch cannot use it; "
-                "'auto' takes the best there is."
+                f"device={device!r} is not on this machine, or this build of torch cannot use it. "
+                "'auto' takes the best device that is available."
             )
         return chosen
     if torch.cuda.is_available():
@@ -335,21 +353,21 @@ def _measure_dim(network: Network) -> int:
     return out.shape[1]
 
 
-def _read_state(path: str | PathLike) -> State:
+def _read_state(path: Path) -> State:
     if Path(path).suffix == ".xml":
         return load_retail0095_ir(path)
     return load_state(path)
 
 
 def _load_into(module: nn.Module, state: State, origin: Any) -> None:
-    """Load arrays into a module; classifier logits of published weights are not needed."""
+    """Load arrays into a module, without the classifier that published weights may have."""
     wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
     given = {
         name: np.shape(array)
         for name, array in state.items()
         if name in wanted or not name.startswith("logits.")
     }
-    # counters of BatchNorm that old files lack are of no use to a network that is not resumed
+    # old files lack the counters of batch normalization, which do not affect embeddings
     missing = [n for n in wanted if n not in given and not n.endswith("num_batches_tracked")]
     extra = [n for n in given if n not in wanted]
     odd = [
@@ -372,14 +390,14 @@ def _load_into(module: nn.Module, state: State, origin: Any) -> None:
         else torch.zeros(like.shape, dtype=like.dtype, device="cpu")
         for name, like in own.items()
     }
-    # Names and shapes alone have no memory to copy into. A module of the user's keeps its tensors,
-    # two of which may be one.
+    # A module on the meta device has no memory to copy into. A module of the user's keeps its
+    # tensors, because layers may share one.
     module.load_state_dict(tensors, assign=all(like.is_meta for like in own.values()))
 
 
 def _common_size(rows: Rows, batch_size: int) -> tuple[int, int]:
-    """Find the size of faces that are only known by decoding them; it must be one."""
-    sizes = {}
+    """Return the size of faces by decoding them; all must have the same."""
+    sizes: dict[tuple[int, ...], int] = {}
     every = np.arange(len(rows.images))
     for batch, faces in iter_batches(rows.images, every, batch_size):
         for i, face in zip(batch, faces, strict=True):
@@ -390,4 +408,5 @@ def _common_size(rows: Rows, batch_size: int) -> tuple[int, int]:
             f"X holds faces of {len(sizes)} sizes (H, W): {found}. Set image_shape=(H, W) to "
             "resize them, or align photos with FaceAligner."
         )
-    return next(iter(sizes))
+    ((height, width),) = sizes
+    return height, width

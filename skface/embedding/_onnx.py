@@ -1,64 +1,69 @@
-"""OnnxEmbedder: the embedder contract for ONNX and OpenVINO files."""
+"""OnnxEmbedder: embeddings by a network from an ONNX or OpenVINO file."""
 
 from numbers import Integral
+from os import PathLike
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_scalar
 
 from skface._utils.callbacks import fit_as_one_task
 from skface._utils.digests import digest_arrays
+from skface._utils.docs import share_docs
 from skface._utils.per_process import STORE
 from skface._utils.runtimes import is_installed
 from skface._utils.validation import check_option
 from skface.embedding._base import BaseEmbedder
+from skface.embedding._parameters import DOCS
 from skface.inference import Preprocessing
-from skface.inference._sessions import OnnxRuntimeSession, OpenVinoSession
-from skface.weights import REGISTRY, fetch_weights, locate_weights, weights_info
+from skface.inference._mirroring import embed_mirrored
+from skface.inference._sessions import OnnxRuntimeSession, OpenVinoSession, Session
+from skface.weights import REGISTRY, fetch_weights, weights_files, weights_info
 
 _RUNTIMES = ("onnxruntime", "openvino")
 
 
+@share_docs(DOCS)
 class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
-    """Map faces to the unit sphere with a network from an ONNX or OpenVINO IR file.
+    """Map faces to the unit sphere with a network from an ONNX or OpenVINO file.
 
-    The file is read in `fit` and kept among the fitted attributes, so that a pickled pipeline
-    carries it; the session that runs it is rebuilt in every process.
+    `fit` reads the file and keeps its bytes as a fitted attribute, so a pickled pipeline needs no
+    file. The session that runs the network is built once per process.
 
     Parameters
     ----------
     weights : str or path, default="sface"
-        A registered name, which brings its own preprocessing, or a path to .onnx, or to an
-        OpenVINO .xml with its .bin beside it.
+        A registered name (see :func:`skface.weights.list_weights`), which has its own
+        preprocessing; or a path to an .onnx file, or to an OpenVINO .xml with its .bin beside it.
     color : {"rgb", "bgr"}, default=None
-        Order of the channels that the network wants. None: as registered, else "rgb".
+        Order of the channels of the network's input. None takes that of registered weights, and
+        "rgb" for a path.
     mean, std : float or tuple of three floats, default=None
-        The network receives ``(pixels - mean) / std`` with pixels in 0..255. None: as registered,
-        else 127.5.
+        The network receives ``(pixels - mean) / std`` with pixels in 0..255. None takes those of
+        registered weights, and 127.5 for a path.
     input_size : tuple (H, W), default=None
-        Size of the faces, for files that leave it open. None takes the file's.
+        Size of the faces, for files that take any size. None takes that of the file.
     runtime : {"auto", "onnxruntime", "openvino"}, default="auto"
-        What runs the file; .xml needs OpenVINO. "auto" takes onnxruntime for .onnx if it is
-        installed, else OpenVINO.
+        Library that runs the network; .xml needs OpenVINO. "auto" takes onnxruntime for .onnx if it
+        is installed, else OpenVINO.
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of one image, needed for flattened rows only.
-    batch_size : int, default=64
-        Faces embedded at a time. It bounds memory, and changes results by
-        rounding only.
-    flip : bool, default=False
-        Whether to average the embeddings of each face and its mirror image.
+    %(batch_size)s
+    %(flip)s
 
     Attributes
     ----------
     model_ : ndarray of shape (n_bytes,), dtype uint8
-        The file.
+        The bytes of the .onnx or .xml file. Read-only.
     model_data_ : ndarray of shape (n_bytes,), dtype uint8, or None
-        The .bin of an OpenVINO IR.
+        The bytes of the .bin of an OpenVINO .xml. Read-only.
     model_digest_ : str
-        Digest of the file, and of the .bin, in hexadecimal digits.
+        Digest of `model_` and `model_data_`, 32 hexadecimal digits.
     runtime_ : {"onnxruntime", "openvino"}
-        What runs it.
+        The library in use.
     preprocessing_ : Preprocessing
         Size, channel order and scaling of the network's input.
     embedding_dim_ : int
@@ -76,19 +81,27 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
     (32, 512)
     """
 
+    # set by `fit`
+    model_: NDArray[np.uint8]
+    model_data_: NDArray[np.uint8] | None
+    model_digest_: str
+    runtime_: str
+    preprocessing_: Preprocessing
+    embedding_dim_: int
+
     def __init__(
         self,
-        weights="sface",
+        weights: str | PathLike[str] = "sface",
         *,
-        color=None,
-        mean=None,
-        std=None,
-        input_size=None,
-        runtime="auto",
-        image_shape=None,
-        batch_size=64,
-        flip=False,
-    ):
+        color: str | None = None,
+        mean: float | tuple[float, float, float] | None = None,
+        std: float | tuple[float, float, float] | None = None,
+        input_size: tuple[int, int] | None = None,
+        runtime: str = "auto",
+        image_shape: tuple[int, ...] | None = None,
+        batch_size: int = 64,
+        flip: bool = False,
+    ) -> None:
         self.weights = weights
         self.color = color
         self.mean = mean
@@ -100,15 +113,15 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
         self.flip = flip
 
     @fit_as_one_task
-    def fit(self, X, y=None):
-        """Read the file and prepare its input.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Read the file of the network.
 
         Parameters
         ----------
         X : faces or pairs
-            Any rows that :func:`skface._rows.check_images` accepts; only checked.
+            Rows of images, see the user guide. They are checked, and nothing is learned from them.
         y : Ignored
-            For scikit-learn's conventions.
+            Present for consistency with scikit-learn.
 
         Returns
         -------
@@ -118,127 +131,130 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
         Raises
         ------
         ValueError
-            If a parameter or the network's input is not what embedders take.
+            If a parameter or `X` is invalid, or if the network does not take images.
+        FileNotFoundError
+            If a file does not exist.
         ImportError
-            If no runtime that can run the file is installed.
+            If no library that can run the file is installed.
         skface.exceptions.WeightsError
-            If the weights are not at hand and may not or cannot be downloaded.
+            If the weights are not available and may not or cannot be downloaded.
         """
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
+        check_scalar(self.flip, "flip", (bool, np.bool_))
         check_option(self.runtime, "runtime", ("auto", *_RUNTIMES))
         if self.color is not None:
             check_option(self.color, "color", ("rgb", "bgr"))
         self._check_rows(X)
-        path, registered = self._find_file()
-        self.runtime_ = _choose_runtime(self.runtime, path)
-        self.model_ = np.fromfile(path, dtype=np.uint8)
-        self.model_data_ = None
-        if path.suffix == ".xml":
-            self.model_data_ = _read_beside(path, ".bin")
-        files = {"model": self.model_, "data": self.model_data_}
-        self.model_digest_ = digest_arrays(
-            {name: content for name, content in files.items() if content is not None}
-        )
-        session = self._session()
-        self.preprocessing_ = Preprocessing(
-            self._face_size(session.input_shape, session.channels_last), *registered
-        )
-        probe = np.zeros((*self.preprocessing_.size, 3), dtype=np.uint8)
-        self.embedding_dim_ = self._embed([probe]).shape[1]
+        path = self._find_file()
+        runtime = _choose_runtime(self.runtime, path)
+        model = _read(path)
+        data = _read(path.with_suffix(".bin")) if path.suffix == ".xml" else None
+        digest = digest_arrays({"model": model} if data is None else {"model": model, "data": data})
+        session = _session(self, runtime, model, data, digest)
+        size = self._face_size(session)
+        preprocessing = self._choose_preprocessing(size)
+        embedding_dim = session.run(preprocessing([np.zeros((*size, 3), dtype=np.uint8)])).shape[1]
+        # all at the end, so that a fit that fails leaves the estimator as it was
+        self.model_, self.model_data_, self.model_digest_ = model, data, digest
+        self.runtime_ = runtime
+        self.preprocessing_ = preprocessing
+        self.embedding_dim_ = embedding_dim
         return self
 
-    def _value_state(self):
+    def _value_state(self) -> dict[str, Any]:
         """Return what the embeddings depend on beside the faces."""
         names = ("model_digest_", "runtime_", "preprocessing_", "flip", "image_shape")
         return {name: getattr(self, name) for name in names}
 
-    def _pretrained_files(self):
-        """Name the files that `fit` reads, which learns nothing from its rows."""
-        if isinstance(self.weights, str) and self.weights in REGISTRY:
-            return locate_weights(self.weights)
-        path = Path(self.weights)
-        return (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,)
+    def _pretrained_files(self) -> tuple[Path, ...] | None:
+        """Name the files that `fit` reads; it learns nothing from its rows."""
+        return weights_files(self.weights)
 
-    def _find_file(self):
-        """Return the file, and color, mean and std."""
-        color, mean, std = "rgb", 127.5, 127.5
+    def _find_file(self) -> Path:
+        path = Path(self.weights)
         if isinstance(self.weights, str) and self.weights in REGISTRY:
-            entry = weights_info(self.weights)
-            path = Path(fetch_weights(self.weights)[0])
-            color, mean, std = entry.color, entry.mean, entry.std
-        else:
-            path = Path(self.weights)
-            if not path.is_file():
-                raise FileNotFoundError(
-                    f"weights={str(self.weights)!r} is neither a file nor a registered name "
-                    f"({', '.join(REGISTRY)})."
-                )
+            path = fetch_weights(self.weights)[0]
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"weights={str(self.weights)!r} is neither a file nor a registered name "
+                f"({', '.join(REGISTRY)})."
+            )
         if path.suffix not in (".onnx", ".xml"):
             raise ValueError(
-                f"weights={str(self.weights)!r} is a {path.suffix or 'nameless'} file; expected "
-                ".onnx or OpenVINO's .xml. PyTorch weights are used with FaceNetEmbedder."
+                f"weights={str(self.weights)!r} is a file with suffix {path.suffix!r}; expected "
+                ".onnx or OpenVINO's .xml. Use PyTorch weights with FaceNetEmbedder."
             )
-        given = (self.color, self.mean, self.std)
-        return path, [
-            default if own is None else own
-            for own, default in zip(given, (color, mean, std), strict=True)
-        ]
+        return path
 
-    def _face_size(self, shape, channels_last):
-        size = tuple(shape[1:3] if channels_last else shape[2:4])
-        known = all(isinstance(n, int) and n > 0 for n in size)
-        if self.input_size is None:
-            if not known:
-                raise ValueError(
-                    f"The network leaves the size of its input open ({shape}): set "
-                    "input_size=(H, W)."
-                )
-            return size
-        if known and tuple(self.input_size) != size:
-            raise ValueError(
-                f"input_size={self.input_size!r}, but the network takes {size} (H, W)."
-            )
-        return tuple(self.input_size)
-
-    def _session(self):
-        make = {"onnxruntime": OnnxRuntimeSession, "openvino": OpenVinoSession}[self.runtime_]
-        return STORE.get(
-            "session",
-            (self.model_digest_, self.runtime_),
-            lambda: make(self.model_, self.model_data_),
-            owner=self,
+    def _choose_preprocessing(self, size: tuple[int, int]) -> Preprocessing:
+        """Return that of the parameters, else of registered weights, else the default."""
+        known = None
+        if isinstance(self.weights, str) and self.weights in REGISTRY:
+            known = weights_info(self.weights).preprocessing
+        known = known or Preprocessing(None)
+        return Preprocessing(
+            size,
+            known.color if self.color is None else self.color,
+            known.mean if self.mean is None else self.mean,
+            known.std if self.std is None else self.std,
         )
 
-    def _embed(self, faces):
-        session = self._session()
+    def _face_size(self, session: Session) -> tuple[int, int]:
+        shape = session.input_shape
+        height, width = shape[1:3] if session.channels_last else shape[2:4]
+        if self.input_size is None:
+            if height is None or width is None:
+                raise ValueError(
+                    f"The network takes faces of any size ({shape}): set input_size=(H, W)."
+                )
+            return height, width
+        asked_height, asked_width = self.input_size
+        if height not in (None, asked_height) or width not in (None, asked_width):
+            raise ValueError(
+                f"input_size={self.input_size!r}, but the network takes {(height, width)} (H, W)."
+            )
+        return asked_height, asked_width
+
+    def _embed(self, faces: list[NDArray[Any]]) -> NDArray[Any]:
+        session = _session(self, self.runtime_, self.model_, self.model_data_, self.model_digest_)
         batch = self.preprocessing_(faces)
-        vectors = session.run(batch)
-        if self.flip:
-            mirrored = session.run(np.ascontiguousarray(batch[..., ::-1]))
-            # each of length 1, so that neither outweighs the other
-            vectors = sum(v / np.linalg.norm(v, axis=1, keepdims=True) for v in (vectors, mirrored))
-        return vectors
+        return embed_mirrored(session.run, batch) if self.flip else session.run(batch)
 
 
-def _choose_runtime(runtime, path):
-    installed = [name for name in _RUNTIMES if is_installed(name)]
-    able = ["openvino"] if path.suffix == ".xml" else list(_RUNTIMES)
+def _session(
+    owner: OnnxEmbedder,
+    runtime: str,
+    model: NDArray[np.uint8],
+    data: NDArray[np.uint8] | None,
+    digest: str,
+) -> Session:
+    """Return what runs a network, built once per process."""
+    make = {"onnxruntime": OnnxRuntimeSession, "openvino": OpenVinoSession}[runtime]
+    return STORE.get("session", (digest, runtime), lambda: make(model, data), owner)
+
+
+def _choose_runtime(runtime: str, path: Path) -> str:
+    possible = ("openvino",) if path.suffix == ".xml" else _RUNTIMES
     if runtime != "auto":
-        if runtime not in able:
+        if runtime not in possible:
             raise ValueError(f"runtime={runtime!r} cannot run {path.name}; use 'openvino'.")
-        able = [runtime]
-    for name in able:
-        if name in installed:
+        possible = (runtime,)
+    for name in possible:
+        if is_installed(name):
             return name
-    extra = {"onnxruntime": "onnx", "openvino": "fast"}[able[0]]
+    extra = {"onnxruntime": "onnx", "openvino": "fast"}[possible[0]]
     raise ImportError(
-        f"{path.name} needs {' or '.join(able)}, which is not installed: pip install "
+        f"{path.name} needs {' or '.join(possible)}, which is not installed: pip install "
         f"'skface[{extra}]'."
     )
 
 
-def _read_beside(path, suffix):
-    data = path.with_suffix(suffix)
-    if not data.is_file():
-        raise FileNotFoundError(f"{path} needs {data.name} beside it, which does not exist.")
-    return np.fromfile(data, dtype=np.uint8)
+def _read(path: Path) -> NDArray[np.uint8]:
+    """Read a file as an array, which is known by its digest and must not change."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path.with_suffix('.xml')} needs {path.name} beside it, which does not exist."
+        )
+    content = np.fromfile(path, dtype=np.uint8)
+    content.flags.writeable = False
+    return content

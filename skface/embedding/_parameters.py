@@ -1,4 +1,4 @@
-"""Parameters that estimators of a network share: their docs, and their checks before `fit`."""
+"""Parameters that the estimators of a network share: their docs and their checks."""
 
 import os
 from numbers import Integral, Real
@@ -20,21 +20,21 @@ backbone : str or callable, default=None
     A registered network ("inception_resnet_v1", "mobilefacenet", "retail_0095", "small_resnet",
     "iresnet18", "iresnet50", "iresnet_mini", or "mlp" for rows that are feature vectors), or a
     callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d).
-    The network of a callable receives ``(pixels - 127.5) / 127.5``. To be pickled, the callable
-    has to be a named function of a module. None means the network that `weights` belong to, and
-    "small_resnet" without weights.""",
+    The network of a callable receives ``(pixels - 127.5) / 127.5``. An estimator can be pickled
+    only if its callable is a named function of a module. None means the network that `weights`
+    belong to, and "small_resnet" without weights.""",
     "weights": """\
 weights : str, path or None, default="skface-mini"
-    A registered name (see :func:`skface.weights.list_weights`), of which "skface-mini" needs no
-    download; a file (.pt, .safetensors, or .xml for face-reidentification-retail-0095); or None
-    for a random start.""",
+    A registered name (see :func:`skface.weights.list_weights`); "skface-mini" needs no download.
+    Or a file (.pt, .pth, .safetensors, or .xml for "retail_0095") with the weights of `backbone`,
+    which gets the preprocessing of its backbone. Or None for random weights.""",
     "image_shape": """\
 image_shape : tuple (H, W) or (H, W, 3), default=None
     Shape of flattened images, and the size that faces are resized to for a network that takes
     any size. None takes the size of the training faces.""",
     "trainable": """\
 trainable : {"auto", "all", "head", "none"} or int, default="auto"
-    What `fit` trains of the network: all of it; the head, which is its last layer; the head
+    Which part of the network `fit` trains: all of it; the head, which is its last layer; the head
     and this many stages before it; or nothing. "auto" means "none" with given weights and
     "all" without.""",
     "embedding_dim": """\
@@ -55,7 +55,7 @@ weight_decay : float, default=1e-4
     Weight decay of the optimizer (AdamW).""",
     "augment": """\
 augment : bool or Augmentation, default=True
-    Whether training faces are varied: random flip, shift, rotation, brightness and contrast,
+    Whether to augment training faces: random flip, shift, rotation, brightness and contrast,
     blur, and erasing. A :class:`skface.nn.augment.Augmentation` sets the amount of each.""",
     "early_stopping": """\
 early_stopping : bool, default=False
@@ -69,34 +69,33 @@ n_iter_no_change : int, default=10
     "continuing": """\
 warm_start : bool, default=False
     Whether `fit` continues from the network of the last `fit`, for `max_epochs` more. The state
-    of the optimizer is kept if the same parts are trained. Early stopping holds the same
-    identities out if the faces are the same.
+    of the optimizer is kept if the same parts are trained. Early stopping holds out the same
+    identities if the faces are the same.
 checkpoint_dir : str or path, default=None
-    Folder in which `fit` saves its state after every epoch. The same `fit` on the same faces,
-    called after its process was killed, resumes there and ends with the same network. Each
-    combination of parameters and faces has its own file, so a grid search may share the folder.
-    Needs an int as `random_state`. A function that you pass is identified by its module and
-    name: if you change its code, delete the files.
+    Folder in which `fit` saves its state after every epoch. If the process is killed, the same
+    `fit` on the same faces resumes there and gives the same network. Each combination of
+    parameters and faces has its own file, so a grid search may share the folder. Needs an int as
+    `random_state`. Functions are identified by module and name: if you change the code of one,
+    delete the files.
 chunk_size : int, default=256
-    Faces of a training batch that pass through the network at a time, at least 3. A batch that
-    is larger takes twice the computation, and the memory of one chunk. Batch normalization sees
-    one chunk.""",
+    Faces of a training batch that pass through the network at a time, at least 3. A larger batch
+    takes the memory of one chunk only, but twice the computation. Batch normalization sees one
+    chunk.""",
     "precision": """\
 precision : {"auto", "float32", "bfloat16"}, default="auto"
-    Arithmetic of training and of embedding. The vectors are float32 always. "auto" means
-    bfloat16 where the processor multiplies it natively (for training, on a GPU only), else
-    float32.""",
+    Arithmetic of training and of embedding. The vectors are always float32. "auto" means bfloat16
+    where the processor multiplies it natively (for training, on a GPU only), else float32.""",
     "runtime": """\
 runtime : {"auto", "torch", "openvino"}, default="auto"
-    What runs the network on a CPU to embed faces. "auto" means OpenVINO if it is installed
+    Library that embeds faces on a CPU. "auto" means OpenVINO if it is installed
     (``pip install 'skface[fast]'``), else torch. OpenVINO is faster per face, but converts the
     network at the first call of a process, which takes 0.3 to 5 seconds. When the network is
-    loaded, its embeddings of eight drawn faces are compared with those of plain torch in float32.
-    A backend is rejected, with a warning, if the mean cosine is below 0.9995 (0.99999 in
+    loaded, its embeddings of eight synthetic faces are compared with those of plain torch in
+    float32. A backend is rejected, with a warning, if the mean cosine is below 0.9995 (0.99999 in
     float32).""",
     "batch_size": """\
 batch_size : int, default=64
-    Faces embedded at a time. It bounds memory, and changes results by rounding only.""",
+    Faces embedded at a time. It bounds memory, and affects results by rounding only.""",
     "flip": """\
 flip : bool, default=False
     Whether to average the embeddings of each face and its mirror image.""",
@@ -105,28 +104,33 @@ device : str, default="auto"
     "cpu", "cuda", "cuda:1", "mps", or "auto" for the best available.""",
     "random_state": """\
 random_state : int, RandomState instance or None, default=None
-    Seeds the initial weights, the batches, the augmentation and the choice of faces held out. On
-    a CPU the same int gives the same network.
+    Seed of the initial weights, the batches, the augmentation and the choice of faces held out.
+    On a CPU the same int gives the same network.
 verbose : int, default=0
     1 prints a line per epoch.""",
     "network_attributes": """\
 weights_ : dict of str to ndarray
-    The network's parameters and buffers.
+    Parameters and buffers of the network. Read-only.
 weights_digest_ : str
-    Digest of `weights_`. What runs the network is kept per process under this name.
+    Digest of `weights_`, 32 hexadecimal digits. Estimators with equal digests share one loaded
+    network per process.
 backbone_ : str or callable
-    The network in use.
+    Name of the network in use, or the callable that built it.
 input_shape_ : tuple
     (3, H, W) of the network's faces, or (d,) of its vectors.
 embedding_dim_ : int
     Length of an embedding.
 preprocessing_ : Preprocessing
     Size, channel order and scaling of the network's input. None for feature vectors.""",
+    "processes": """\
+Under `torchrun`, all processes call `fit` with the same rows and train one network. Each process
+embeds its share of every batch. Samples, mining and loss are those of the whole batch. Batch
+normalization sees the whole batch on CUDA, and the share of the process on a CPU.""",
     "training_attributes": """\
 best_epoch_ : int or None
     Epoch whose network was kept, 0 for the start. None without `early_stopping`.
 training_state_ : dict
-    What `warm_start` needs. Only present if `warm_start` is True.""",
+    State of training for `warm_start`. Only present if `warm_start` is True.""",
 }
 
 
@@ -136,12 +140,12 @@ def check_network_parameters(estimator: Any) -> None:
     Parameters
     ----------
     estimator : NetworkEstimator
-        Whose parameters to check.
+        The estimator.
 
     Raises
     ------
     TypeError, ValueError
-        If one is invalid; the message names it.
+        If a parameter is invalid. The message names it.
     """
     from skface.nn.augment import Augmentation
 
@@ -187,7 +191,7 @@ def check_network_parameters(estimator: Any) -> None:
 
 
 def check_running(estimator: Any) -> None:
-    """Check how the network is to be run, which may also change after `fit`."""
+    """Check `device`, `precision` and `runtime`, which may also change after `fit`."""
     from skface.embedding._network import choose_device, embedding_device
 
     choose_device(estimator.device)
@@ -208,7 +212,7 @@ def check_running(estimator: Any) -> None:
 
 
 def check_no_blends(augment: Any) -> None:
-    """Refuse an augmentation that blends faces, where training needs their identities.
+    """Refuse an augmentation that blends faces, because a blend has no identity.
 
     Raises
     ------
@@ -217,8 +221,8 @@ def check_no_blends(augment: Any) -> None:
     """
     if getattr(augment, "blend", 0):
         raise ValueError(
-            f"augment has blend={augment.blend!r}, but a blend of two faces has no identity: only "
-            "DistilledEmbedder with a teacher can learn from it. Set blend=0."
+            f"augment has blend={augment.blend!r}, but a blend of two faces has no label. Set "
+            "blend=0, or train DistilledEmbedder with a teacher."
         )
 
 
@@ -229,6 +233,6 @@ def _check_checkpoint_dir(checkpoint_dir: Any, random_state: Any) -> None:
         raise TypeError(f"checkpoint_dir={checkpoint_dir!r} is neither a path nor None.")
     if random_state is None:
         raise ValueError(
-            f"checkpoint_dir={str(checkpoint_dir)!r} needs random_state to be an int: a run that "
-            "starts from other random numbers is another run, and cannot be resumed."
+            f"checkpoint_dir={str(checkpoint_dir)!r} needs random_state to be an int, because only "
+            "a run with the same random numbers can be resumed."
         )

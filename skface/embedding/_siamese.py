@@ -1,4 +1,4 @@
-"""SiameseEmbedder: one twin of a Siamese network, trained with contrastive loss."""
+"""SiameseEmbedder: one twin of a Siamese network, trained with the contrastive loss."""
 
 from collections.abc import Callable
 from os import PathLike
@@ -24,15 +24,14 @@ if TYPE_CHECKING:
 
 @share_docs(DOCS)
 class SiameseEmbedder(NetworkEstimator, BaseEmbedder):
-    """Map faces to the unit sphere with one twin of a Siamese network, by contrastive loss.
+    """Map faces to unit vectors with one twin of a Siamese network, trained contrastively.
 
     Two copies of one network embed the two faces of a pair. Training pulls genuine pairs together,
     and pushes impostor pairs apart while they are closer than `margin` [1]_.
 
-    On pairs, `fit` learns from the pairs as they are labeled, and assumes nothing about photos
-    that were never compared. Early stopping is the exception: it holds out groups of photos that
-    genuine pairs connect. On faces with identities, `fit` draws pairs: all genuine pairs of a
-    batch, and as many impostor pairs.
+    On pairs, `fit` learns from the labeled pairs only, and assumes nothing about other pairs of
+    their photos. Early stopping holds out groups of photos that genuine pairs connect. On faces
+    with identities, `fit` draws pairs: all genuine pairs of a batch, and as many impostor pairs.
 
     Parameters
     ----------
@@ -70,6 +69,10 @@ class SiameseEmbedder(NetworkEstimator, BaseEmbedder):
     --------
     FaceNetEmbedder : The same, trained with triplet loss.
     SiameseVerifier : A Siamese network with a classifier on top.
+
+    Notes
+    -----
+    %(processes)s
 
     References
     ----------
@@ -144,11 +147,6 @@ class SiameseEmbedder(NetworkEstimator, BaseEmbedder):
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
         """Load the network, and train it if it is trainable.
-
-        Under `torchrun`, all processes call this with the same rows and train one network. Each
-        process embeds its share of every batch. Samples, mining and loss are those of the whole
-        batch. Batch normalization sees the whole batch on CUDA, and the share of the process on a
-        CPU.
 
         Parameters
         ----------

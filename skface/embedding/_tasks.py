@@ -1,4 +1,4 @@
-"""What a network learns: identities or pairs, or the embeddings of a teacher."""
+"""Tasks: the training faces of a network and what it learns from them."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -25,14 +25,14 @@ Validate = Callable[[], dict[str, float]]
 
 
 class Task(ABC):
-    """The faces to learn from, and what is to be learned from them.
+    """The training faces of a network and what it learns from them.
 
     Attributes
     ----------
     faces : TrainingSet
         The faces.
     embedding_dim : int or None
-        Length that embeddings must have; None if any will do.
+        Length that embeddings must have; None for any.
     """
 
     faces: TrainingSet
@@ -40,11 +40,11 @@ class Task(ABC):
 
     @abstractmethod
     def make_sampler(self, faces: TrainingSet, seed: int) -> Sampler:
-        """Return what deals faces into batches."""
+        """Return the sampler of batches of faces."""
 
     @abstractmethod
     def make_objective(self, sampler: Sampler, embedding_dim: int) -> nn.Module:
-        """Return what training minimizes, see :mod:`skface.nn.objectives`."""
+        """Return the loss, see :mod:`skface.nn.objectives`."""
 
     @abstractmethod
     def make_validation(
@@ -55,14 +55,14 @@ class Task(ABC):
         objective: nn.Module,
         targets: DistillationTargets | None,
     ) -> Validate:
-        """Return what measures the network on faces that were held out of training."""
+        """Return a function that measures the network on faces that are held out of training."""
 
     def input_view(self, network: Network) -> Network:
-        """Return the network as training images have to be prepared for it."""
+        """Return the network with the input that training images are loaded as."""
         return network
 
     def make_distillation_targets(self, network: Network) -> DistillationTargets | None:
-        """Return what gives the targets of a batch, where its sampler does not."""
+        """Return a function that computes the targets of a batch; None if the sampler has them."""
         return None
 
 
@@ -74,8 +74,8 @@ class LabelTask(Task):
     faces : TrainingSet
         With identities or pairs.
     make_objective : callable
-        ``make_objective(n_identities, embedding_dim)`` returns the objective. n_identities is 0
-        for labeled pairs.
+        ``make_objective(n_identities, embedding_dim)`` returns the loss. n_identities is 0 for
+        labeled pairs.
     batch_shape : tuple of int
         Identities in a batch, and images of each.
     batch_size : int
@@ -100,16 +100,18 @@ class LabelTask(Task):
         self._score_pairs = score_pairs or _cosines
 
     def make_sampler(self, faces: TrainingSet, seed: int) -> Sampler:
-        """Return batches of P identities times K images, or of as many faces in pairs."""
+        """Return a sampler of P identities with K images each, or of P * K / 2 labeled pairs."""
         n_identities, n_images = self._batch_shape
-        if faces.pairs is None:
-            return IdentitySampler(faces.identities, n_identities, n_images, seed)
-        left, right, same = faces.pairs.T
-        return PairSampler(left, right, same.astype(bool), n_identities * n_images // 2, seed)
+        if faces.pairs is not None:
+            left, right, same = faces.pairs.T
+            return PairSampler(left, right, same.astype(bool), n_identities * n_images // 2, seed)
+        assert faces.identities is not None  # labels are identities or pairs
+        return IdentitySampler(faces.identities, n_identities, n_images, seed)
 
     def make_objective(self, sampler: Sampler, embedding_dim: int) -> nn.Module:
-        """Return the objective for the identities of the sampler."""
-        return self._make_objective(getattr(sampler, "n_identities", 0), embedding_dim)
+        """Return the loss for the identities of the sampler."""
+        n_identities = sampler.n_identities if isinstance(sampler, IdentitySampler) else 0
+        return self._make_objective(n_identities, embedding_dim)
 
     def make_validation(
         self,
@@ -119,7 +121,8 @@ class LabelTask(Task):
         objective: nn.Module,
         targets: DistillationTargets | None,
     ) -> Validate:
-        """Return the error rates on pairs of identities that were held out."""
+        """Return a function that computes error rates on pairs of held-out identities."""
+        assert faces.identities is not None  # early stopping collects them
         pairs = validation_pairs(faces.identities)
 
         def validate() -> dict[str, float]:
@@ -127,7 +130,7 @@ class LabelTask(Task):
             left, right = vectors[pairs.indices].swapaxes(0, 1)
             scores = self._score_pairs(left, right, objective)
             with warnings.catch_warnings():
-                # few people are held out, and comparing epochs needs no exact rate
+                # few people are held out, and epochs can be compared without an exact rate
                 warnings.simplefilter("ignore", FewImpostorsWarning)
                 tar = tar_at_far(pairs.target, scores, _VALIDATION_FAR)
             eer = equal_error_rate(pairs.target, scores).rate

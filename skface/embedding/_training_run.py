@@ -1,4 +1,4 @@
-"""One training of a network: its data, its objective, its checkpoints and its history."""
+"""TrainingRun: the data, objective, checkpoints and history of one training."""
 
 import os
 from dataclasses import replace
@@ -27,13 +27,13 @@ from skface.nn.training import Trainer
 if TYPE_CHECKING:
     from skface.embedding._estimator import NetworkEstimator
 
-# Parameters that change neither the trained network nor the way there.
+# Parameters that do not affect training.
 _IRRELEVANT_PARAMETERS = {
     "batch_size",
     "checkpoint_dir",
     "device",
     "flip",
-    "random_state",  # what was drawn from it is part of the fingerprint
+    "random_state",  # its seed is part of the name
     "runtime",
     "threshold",
     "verbose",
@@ -46,22 +46,22 @@ class TrainingRun:
     Parameters
     ----------
     estimator : NetworkEstimator
-        Whose parameters say how to train.
+        The estimator, for its parameters.
     network : Network
         The network.
     task : Task
-        What it learns.
+        The training faces and what to learn from them.
     device : torch.device
-        Where to train.
+        Device to train on.
     group : ProcessGroup
         The processes that train together.
     seed : int
-        Seeds everything that is drawn.
+        Seed of all random numbers.
 
     Attributes
     ----------
     objective : nn.Module
-        What training minimizes, with its parameters.
+        The loss, with its parameters.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class TrainingRun:
         sampler = task.make_sampler(learned, seed)
         with private_global_rng(seed):
             self.objective = task.make_objective(sampler, network.embedding_dim).float()
-        # a frozen network sees every face once, and the head learns from the vectors
+        # a frozen network embeds every face once, and only the head is trained, on the vectors
         frozen = trainable == "none"
         module = torch.nn.Identity() if frozen else network.module
         view = task.input_view(network)
@@ -130,12 +130,17 @@ class TrainingRun:
         """Epoch whose network was kept, 0 for the start; None without validation."""
         return self._trainer.best_epoch
 
+    def fitted_attributes(self) -> dict[str, Any]:
+        """Return the fitted attributes of the network and its head as they are now, by name."""
+        head = self._estimator._head_attributes(self.objective, self._task)
+        return fitted_attributes(self._network) | head
+
     def state(self) -> dict[str, Any]:
-        """Return what a later run needs to continue after this one."""
+        """Return the state from which a later run can continue."""
         return self._trainer.state() | {"module": {}, "best": None, "seed": self._seed}
 
     def continue_after(self, training_state: dict[str, Any]) -> None:
-        """Continue after a run that is complete, whose state was turned into arrays.
+        """Continue a complete run, from its state as :func:`to_arrays` returns it.
 
         Raises
         ------
@@ -165,16 +170,12 @@ class TrainingRun:
             if saved is not None:
                 trainer.resume(saved)
 
-        def attributes() -> dict[str, Any]:
-            head = estimator._head_attributes(self.objective, self._task)
-            return fitted_attributes(network) | head
-
         def end_epoch(record: dict[str, float]) -> bool:
             if estimator.verbose and group.rank == 0:
                 print("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
             if checkpoint is not None and group.rank == 0:
                 checkpoint.save(trainer.state())
-            return epochs.end(attributes)
+            return epochs.end(self.fitted_attributes)
 
         trainer.run(epochs.begin, end_epoch)
         network.module.to("cpu")
@@ -189,7 +190,7 @@ def _make_fetch(
     frozen: bool,
     batch_size: int,
 ) -> Fetch:
-    """Return what gives faces as the input of the network, or of a head as its output."""
+    """Return a function that loads faces as the input of the network, or of the head alone."""
     load = FaceLoader(view, faces, device)
     if not frozen:
         return load
@@ -198,12 +199,13 @@ def _make_fetch(
 
 
 def _choose_augmentation(augment: bool | Augmentation, view: Network) -> Augmentation | None:
-    """Return the variation of training faces, in the range of the network's input."""
+    """Return the augmentation of training faces, in the range of the network's input."""
     if not augment or view.preprocessing is None:
         return None
-    mean, std = view.preprocessing.mean, view.preprocessing.std
+    mean, std = np.asarray(view.preprocessing.mean), np.asarray(view.preprocessing.std)
+    value_range = float(((0 - mean) / std).min()), float(((255 - mean) / std).max())
     chosen = augment if isinstance(augment, Augmentation) else Augmentation()
-    return replace(chosen, value_range=((0 - mean) / std, (255 - mean) / std))
+    return replace(chosen, value_range=value_range)
 
 
 def _choose_precision(precision: str, device: torch.device) -> str:
@@ -240,7 +242,7 @@ def to_tensors(state: Any) -> Any:
 def _name_run(
     estimator: "NetworkEstimator", faces: TrainingSet, network: Network, seed: int
 ) -> str:
-    """Digest everything that training depends on, in the same way in every process."""
+    """Name a run by a digest of all that training depends on, equal in every process."""
     parameters = {
         name: _digest_parameter(name, value)
         for name, value in estimator.get_params(deep=False).items()

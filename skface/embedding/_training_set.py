@@ -1,4 +1,4 @@
-"""The faces that a network is trained on: collected from rows, and split to hold some out."""
+"""TrainingSet: the distinct faces to train on, with their labels, and faces held out."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,27 +18,27 @@ from skface._utils.validation import encode_labels, format_items
 from skface._utils.vectors import unit_vectors
 from skface.datasets import make_pairs
 
-_MOST_VALIDATION_PAIRS = 50_000  # of each kind: enough to tell epochs apart
+_MOST_VALIDATION_PAIRS = 50_000  # of each kind, which is enough to compare epochs
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The distinct faces to train on, and what is known about them.
+    """The distinct faces to train on, with their labels.
 
     Attributes
     ----------
     rows : Rows
-        Where the faces are.
+        The rows that hold the faces.
     places : ndarray of shape (n_faces,)
-        Which images of ``rows`` they are.
+        Index of each face among the images of `rows`.
     identities : ndarray of shape (n_faces,) or None
-        Who they show, as integers.
+        Identity of each face, as integers.
     pairs : ndarray of shape (n_pairs, 3) or None
-        Labeled pairs of faces: two numbers below n_faces, and 1 for the same person.
+        Labeled pairs: the indices of two faces, and 1 for a genuine pair, else 0.
     classes : ndarray of shape (2,)
-        The labels of pairs, the last one meaning the same person.
+        The labels of pairs. The last one means the same person.
     targets : ndarray of shape (n_faces, d) or None
-        What each face is to be embedded as, of unit length.
+        Target embedding of each face, of unit length.
     """
 
     rows: Rows
@@ -48,13 +48,8 @@ class TrainingSet:
     classes: NDArray[Any]
     targets: NDArray[Any] | None = None
 
-    @property
-    def is_unlabeled(self) -> bool:
-        """Whether nothing is known of who the faces show, so that embeddings are imitated."""
-        return self.identities is None and self.pairs is None
-
     def keep(self, chosen: NDArray[Any]) -> "TrainingSet":
-        """Keep the faces that a mask marks, and the pairs of two of them."""
+        """Return the faces that a mask selects, and the pairs of two of them."""
         pairs = self.pairs
         if pairs is not None:
             number = np.cumsum(chosen) - 1
@@ -66,10 +61,10 @@ class TrainingSet:
         return replace(self, places=places, identities=identities, pairs=pairs, targets=targets)
 
     def hold_out(self, fraction: float, seed: int) -> tuple["TrainingSet", "TrainingSet"]:
-        """Split by identity: faces to train on, and faces to validate on.
+        """Split by identity into faces to train on and faces to validate on.
 
-        Identities to validate on have two faces or more. Faces without identities are split one by
-        one.
+        Identities to validate on have two faces or more. Faces without identities are split
+        individually.
 
         Raises
         ------
@@ -83,19 +78,18 @@ class TrainingSet:
         n_held_out = max(2, round(fraction * len(people)))
         if n_held_out >= len(people) or n_held_out + 2 > np.count_nonzero(counts):
             raise ValueError(
-                f"early_stopping=True holds {n_held_out} people with two faces or more out "
-                f"(validation_fraction={fraction!r}), which of the {len(people)} there are leaves "
-                "too few to train on. Set early_stopping=False, or add people."
+                f"early_stopping=True holds out {n_held_out} of {len(people)} people with two "
+                f"faces or more (validation_fraction={fraction!r}), which leaves too few to train "
+                "on. Set early_stopping=False, or add people."
             )
         held_out = np.random.default_rng(seed).choice(people, n_held_out, replace=False)
         chosen = np.isin(self.identities, held_out)
         learned = self.keep(~chosen)
         if learned.pairs is not None and len(np.unique(learned.pairs[:, 2])) < 2:
             raise ValueError(
-                f"early_stopping=True holds {n_held_out} people out (validation_fraction="
-                f"{fraction!r}), which leaves {len(learned.pairs)} of the {len(self.pairs)} pairs "
-                "to train on, and not both of same and of different people. Set "
-                "early_stopping=False, or add pairs."
+                f"early_stopping=True holds out {n_held_out} people (validation_fraction="
+                f"{fraction!r}), which leaves {len(learned.pairs)} pairs to train on, and not both "
+                "genuine and impostor pairs. Set early_stopping=False, or add pairs."
             )
         return learned, self.keep(chosen)
 
@@ -104,8 +98,8 @@ class TrainingSet:
         n_held_out = max(2, round(fraction * n_faces))
         if n_held_out + 2 > n_faces:
             raise ValueError(
-                f"early_stopping=True holds {n_held_out} faces out (validation_fraction="
-                f"{fraction!r}), which of the {n_faces} there are leaves too few to train on. Set "
+                f"early_stopping=True holds out {n_held_out} of {n_faces} faces "
+                f"(validation_fraction={fraction!r}), which leaves too few to train on. Set "
                 "early_stopping=False, or add faces."
             )
         chosen = np.zeros(n_faces, dtype=bool)
@@ -123,18 +117,19 @@ def collect_faces(
     rows : Rows
         Faces or pairs.
     y : array-like of shape (n_rows,)
-        For faces the identities; for pairs two labels, the larger one meaning the same person.
+        For faces the identities; for pairs two labels, of which the last in sorted order means
+        the same person.
     name : str
         Name of the estimator, for messages.
     want_pairs : bool
-        Whether pairs are wanted as they are labeled.
+        Whether to keep labeled pairs as they are.
     want_identities : bool
-        Whether identities are wanted, to be recovered from pairs where rows are pairs.
+        Whether to recover identities from labeled pairs.
 
     Returns
     -------
     TrainingSet
-        Faces that an earlier step did not find are left out.
+        Without the faces that an earlier step did not find.
 
     Raises
     ------
@@ -145,6 +140,11 @@ def collect_faces(
         raise ValueError(
             f"This {name} estimator requires y to be passed, but the target y is None: identities "
             "for faces, same or different for pairs."
+        )
+    if is_float_matrix(y):
+        raise ValueError(
+            f"y of shape {np.shape(y)} holds a vector per row, but {name} learns from labels. Use "
+            "DistilledEmbedder to learn target embeddings."
         )
     places, inverse = distinct_indices(rows)
     identities = pairs = None
@@ -166,20 +166,26 @@ def collect_faces(
     return TrainingSet(rows, places, identities, pairs, classes).keep(found)
 
 
+def is_float_matrix(y: Any) -> bool:
+    """Return whether targets of a fit are vectors, (n, d) floats with d above 1, not labels."""
+    y = np.asarray(y)
+    return y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f"
+
+
 def collect_unlabeled(rows: Rows, targets: NDArray[Any] | None = None) -> TrainingSet:
     """Collect the distinct faces that were found, with target embeddings if there are any.
 
     Parameters
     ----------
     rows : Rows
-        Faces; pairs too if there are no targets.
+        Faces; without targets also pairs.
     targets : ndarray of shape (n_rows, d), default=None
         Target embedding of each face, of any length above 0. None if a teacher gives them.
 
     Returns
     -------
     TrainingSet
-        Faces that an earlier step did not find are left out.
+        Without the faces that an earlier step did not find.
 
     Raises
     ------
@@ -193,7 +199,7 @@ def collect_unlabeled(rows: Rows, targets: NDArray[Any] | None = None) -> Traini
     faces = TrainingSet(rows, places, None, None, np.array([0, 1]), targets).keep(found)
     if len(faces.places) < 2:
         raise ValueError(
-            f"X holds {len(faces.places)} face(s) to train on; batch normalization needs two."
+            f"X holds {len(faces.places)} distinct face(s) that were found, but training needs two."
         )
     return faces
 
@@ -201,11 +207,11 @@ def collect_unlabeled(rows: Rows, targets: NDArray[Any] | None = None) -> Traini
 def _check_targets(
     targets: NDArray[Any], rows: Rows, found: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Return unit vectors, one for each face; NaN for faces that were not found."""
+    """Return the targets as unit vectors; NaN where a face was not found."""
     if rows.arity != 1:
         raise ValueError(
-            f"y of shape {targets.shape} holds target embeddings of faces, but X holds pairs. Pass "
-            "the faces, or a teacher."
+            f"y of shape {targets.shape} holds one embedding per row, but X holds pairs. Pass "
+            "faces, or a teacher."
         )
     if len(targets) != rows.n_rows:
         raise ValueError(f"y has {len(targets)} embeddings, but X has {rows.n_rows} rows.")
@@ -213,14 +219,14 @@ def _check_targets(
     bad = np.flatnonzero(found & ~usable)
     if len(bad):
         raise ValueError(
-            f"y holds NaN, infinity or only zeros in place of an embedding in row "
+            f"y holds NaN, infinity or only zeros instead of an embedding in row "
             f"{format_items(bad)}. Leave these faces out."
         )
     return unit.astype(np.float32)
 
 
 def validation_pairs(identities: NDArray[Any]) -> Bunch:
-    """Return all pairs of labeled faces, or a sample where there are very many."""
+    """Return all pairs of faces with identities, or a sample if there are too many."""
     counts = np.bincount(identities)
     n_genuine = int((counts * (counts - 1) // 2).sum())
     n_impostor = len(identities) * (len(identities) - 1) // 2 - n_genuine

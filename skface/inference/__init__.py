@@ -1,4 +1,4 @@
-"""Running a fixed network: its preprocessing, the backends that can run it, and a check of them.
+"""Inference with a fixed network: preprocessing, backends, and a check of their vectors.
 
 Importing this module does not import torch; that happens when :class:`Engine` is first used.
 """

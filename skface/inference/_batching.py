@@ -1,39 +1,43 @@
-"""Batches as large as memory holds."""
+"""Batches that fit into memory."""
 
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Runner = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class AdaptiveBatcher:
-    """Run a network on as many faces at a time as memory holds.
+    """Run a network on batches; halve them when memory runs out.
 
     Parameters
     ----------
     run : callable
         Turns a batch, an array of n inputs, into an array of n vectors.
     size : int or None, default=None
-        Faces at a time to begin with; None means the whole batch.
+        Faces at a time at the start. None means the whole batch.
 
     Warns
     -----
     UserWarning
-        If memory did not hold so many: half of them were tried, and so on.
+        If the batches were halved.
     """
 
-    def __init__(self, run: Callable[[np.ndarray], np.ndarray], size: int | None = None):
+    def __init__(self, run: Runner, size: int | None = None) -> None:
         self.run = run
         self.size = size
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Return one vector per input; at a single face, running out of memory is an error."""
+    def __call__(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """Return one vector per input. Memory that does not hold a single face is an error."""
         size_before = self.size
         parts, start = [], 0
         while start < len(batch):
             left = len(batch) - start
-            # parts of equal size: a small one at the end would keep few threads busy
+            # parts of equal size, because a small one at the end would leave threads idle
             step = math.ceil(left / math.ceil(left / (self.size or left)))
             try:
                 parts.append(self.run(batch[start : start + step]))
@@ -45,15 +49,15 @@ class AdaptiveBatcher:
             start += step
         if self.size != size_before:
             warnings.warn(
-                f"Memory ran out, so the network now embeds {self.size} faces at a time, which "
-                f"works: set batch_size={self.size} to begin with that.",
+                f"Memory ran out, so the network now embeds {self.size} faces at a time. Set "
+                f"batch_size={self.size} to start with that.",
                 stacklevel=2,
             )
         return np.concatenate(parts)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Recognise what the runtimes raise, none of which is loaded here."""
+    """Recognize the errors of the runtimes without importing them."""
     if isinstance(error, MemoryError):
         return True
     if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):  # torch's

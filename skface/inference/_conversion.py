@@ -1,6 +1,7 @@
 """Converting a torch network to OpenVINO."""
 
 import warnings
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,8 +12,8 @@ from skface.inference._openvino import import_openvino
 
 def to_openvino(
     module: nn.Module, input_shape: tuple[int, ...], *, is_registered: bool = False
-) -> object:
-    """Convert a network in memory, for batches of any size.
+) -> Any:
+    """Convert a network for batches of any size.
 
     Parameters
     ----------
@@ -21,7 +22,7 @@ def to_openvino(
     input_shape : tuple
         (3, H, W) of its faces.
     is_registered : bool, default=False
-        Whether the module is known to branch on shapes only, which are the same always.
+        Whether the module is known to branch on shapes only, which do not change.
 
     Returns
     -------
@@ -31,7 +32,7 @@ def to_openvino(
     Raises
     ------
     ValueError
-        If another module branches on its input, of which a trace would keep one way.
+        If another module branches on its input. A trace would keep one branch.
     """
     openvino = import_openvino()
     with (
@@ -39,12 +40,12 @@ def to_openvino(
         torch.inference_mode(),
         warnings.catch_warnings(record=True) as caught,
     ):
-        # the plain network has given all others, but torch's of tracing, which OpenVINO asks for
+        # of all warnings only those of tracing are new: the plain network has given the others
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", torch.jit.TracerWarning)
         faces = torch.zeros(2, *input_shape, dtype=torch.float32, device="cpu")
-        # tracing twice, to compare, would double the time; what comes out is compared anyway
+        # no second trace to compare with: the engine compares the vectors
         traced = torch.jit.trace(module, faces, check_trace=False)
     if caught and not is_registered:
-        raise ValueError(f"it may do something else for other faces: {caught[0].message}")
+        raise ValueError(f"it may take another branch for other faces: {caught[0].message}")
     return openvino.convert_model(traced, input=[openvino.PartialShape([-1, *input_shape])])

@@ -4,30 +4,29 @@ import threading
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from skface._utils.runtimes import is_installed
-from skface.inference._batching import AdaptiveBatcher
+from skface.inference._batching import AdaptiveBatcher, Runner
 from skface.inference._conversion import to_openvino
 from skface.inference._folding import fold_batch_norm
+from skface.inference._mirroring import embed_mirrored
 from skface.inference._network import Network
 from skface.inference._openvino import OpenVinoNetwork
 from skface.inference._probes import compare_vectors, make_probes
 from skface.inference._torch import TorchNetwork
 
-RUNTIMES = ("auto", "torch", "openvino")
-# Lowest mean cosine of the probes to the plain network in float32, and the lowest of a single one.
+# Lowest mean cosine of the probes to the plain network in float32, and lowest of a single probe.
 _LEAST_COSINE = {"float32": (1 - 1e-5, 1 - 4e-5), "bfloat16": (0.9995, 0.998)}
-
-Runner = Callable[[np.ndarray], np.ndarray]
 
 
 class Backend(NamedTuple):
-    """What can run a network: its name, its arithmetic, and what builds it."""
+    """A way to run a network: its name, its arithmetic, and a function that builds it."""
 
     name: str
     precision: str
@@ -35,24 +34,24 @@ class Backend(NamedTuple):
 
 
 class Engine:
-    """A network that embeds faces, as fast as this machine can with vectors that are the same.
+    """A network that embeds faces by the fastest backend whose vectors are correct.
 
-    How the network is run is decided here, before the first face, and does not change. Every
-    backend, the fastest first, embeds eight probe images. It is taken if the vectors equal those of
-    the plain network in float32, and rejected with a warning if they do not. The last is the plain
-    network itself. It is also taken if its vectors of the probes are zero or not finite, since
-    these prove nothing.
+    The backend is chosen here, before the first face, and does not change. The backends, the
+    fastest first, embed eight probe images. The first one whose vectors equal those of the plain
+    network in float32 is used; one whose vectors differ is rejected with a warning. The plain
+    network is used if all are rejected, or if its own vectors of the probes are zero or not finite,
+    because nothing can be compared with these.
 
     Parameters
     ----------
     network : Network
-        On the CPU. Feature vectors are embedded by the plain network.
+        A network on the CPU. A network of feature vectors is run as it is.
     device : torch.device
-        What runs it.
+        Device that runs it.
     precision : {"float32", "bfloat16"}
-        Arithmetic inside.
+        Arithmetic inside the network.
     runtime : {"auto", "torch", "openvino"}
-        What runs it on a CPU; "auto" means OpenVINO if it is installed, else torch.
+        Library that runs it on a CPU. "auto" means OpenVINO if it is installed, else torch.
 
     Warns
     -----
@@ -60,11 +59,13 @@ class Engine:
         If a backend is rejected.
     """
 
-    def __init__(self, network: Network, device: torch.device, precision: str, runtime: str):
+    def __init__(
+        self, network: Network, device: torch.device, precision: str, runtime: str
+    ) -> None:
         self._network = network
         self._device = device
         self._precision = precision
-        # threads that run a network at once only take the processor from each other
+        # one call at a time uses all cores; several at once would only compete for them
         self._lock = threading.Lock()
         self._run = self._torch_runner(network.module, "float32")
         if network.preprocessing is not None:
@@ -74,18 +75,39 @@ class Engine:
             backends = self._openvino_backends() if uses_openvino else []
             self._run = self._first_equal([*backends, *self._torch_backends()], self._run)
 
-    def embed(self, faces: list[np.ndarray], *, flip: bool) -> np.ndarray:
-        """Embed faces, with their mirror images if asked; (n, d) of any length, float32."""
-        batch = self._network.inputs(faces)
-        vectors = self.run(batch)
-        if flip and self._network.preprocessing is not None:
-            mirrored = self.run(np.ascontiguousarray(batch[..., ::-1]))
-            # each of length 1, so that neither outweighs the other
-            vectors = _unit(vectors) + _unit(mirrored)
-        return vectors
+    def embed(self, faces: list[NDArray[Any]], *, flip: bool) -> NDArray[np.float32]:
+        """Embed faces.
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        """Embed a float32 batch of the network's input."""
+        Parameters
+        ----------
+        faces : list of ndarray
+            (H, W, 3) RGB faces of uint8, or of floats in 0..1; or (d,) vectors.
+        flip : bool
+            Whether to average the embeddings of each face and its mirror image.
+
+        Returns
+        -------
+        ndarray of shape (n, embedding_dim)
+            Vectors of any length.
+        """
+        batch = self._network.inputs(faces)
+        if flip and self._network.preprocessing is not None:
+            return embed_mirrored(self.run, batch)
+        return self.run(batch)
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed a batch of the network's input.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (n, 3, H, W) or (n, d)
+            The input.
+
+        Returns
+        -------
+        ndarray of shape (n, embedding_dim)
+            Vectors of any length.
+        """
         with self._lock:
             return self._run(batch)
 
@@ -134,7 +156,7 @@ class Engine:
             try:
                 run = backend.build()
                 cosines = compare_vectors(expected, run(probes))
-            except Exception as error:  # what one runtime does not support, the next may
+            except Exception as error:  # the next backend may support it
                 self._warn(backend, f"cannot run it ({type(error).__name__}: {error})")
                 continue
             least_mean, least = _LEAST_COSINE[backend.precision]
@@ -155,8 +177,3 @@ class Engine:
             "this warning.",
             stacklevel=2,
         )
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -1,4 +1,4 @@
-"""Rewriting a network that is not trained any more, so that fewer layers do the same."""
+"""Folding batch normalization into the layer before it, for networks that are not trained."""
 
 import copy
 import threading
@@ -13,15 +13,15 @@ from skface.nn._locks import ProcessLock
 
 # torch keeps one record of what is being traced for the whole process
 ONE_TRACE_AT_A_TIME = ProcessLock()
-# What a batch normalisation can become part of, if it comes right before.
-_FUSE = {
+# Layers that a batch normalization right behind them can be folded into.
+_FUSE: dict[tuple[type, type], Callable[..., nn.Module]] = {
     (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
     (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval,
 }
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:
-    """Return a copy whose batch normalisations are part of the convolutions before them.
+    """Return a copy whose batch normalizations are part of the convolutions before them.
 
     Parameters
     ----------
@@ -47,65 +47,69 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
             graph = _OneThreadTracer().trace(traced)
         folded = fx.GraphModule(traced, graph)
         _fold(folded)
-    except Exception:  # a forward pass may do anything, so tracing it may raise anything
+    except Exception:  # tracing a module of the user's may raise anything
         return copy.deepcopy(module)
-    # checks of the input, which would disturb other tracers; but not what writes to a tensor
+    # remove checks of the input, which would disturb other tracers, but keep writes to tensors
     folded.graph.eliminate_dead_code(lambda node: node.is_impure() or _is_in_place(node))
     folded.recompile()
     return folded
 
 
 class _OneThreadTracer(fx.Tracer):
-    """Traces what one thread does.
+    """A tracer that records the calls of one thread.
 
-    A trace replaces how *every* module of the process is called, so without this a network that
-    another thread trains or runs meanwhile would fail, or end in the graph.
+    While torch traces, it intercepts the calls of every module in the process. Without this class,
+    a network that another thread runs meanwhile would fail, or become part of the graph.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._thread = threading.get_ident()
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
-        # while it is set, no thread of the process can run what torch.compile made
+        # while it is set, no thread can run a compiled module
         fx._symbolic_trace._is_fx_tracing_flag = False
         return super().create_args_for_root(*args, **kwargs)
 
     def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
         if threading.get_ident() != self._thread:
             return forward(*args, **kwargs)
         return super().call_module(m, forward, args, kwargs)
 
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict) -> Any:
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if threading.get_ident() != self._thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 def _fold(network: fx.GraphModule) -> None:
-    """Make each batch normalisation part of the layer before it, if nothing else sees that layer.
+    """Fold each batch normalization into the layer before it, if nothing else uses its output.
 
     Layers that are called more than once stay as they are.
     """
     parts = dict(network.named_modules(remove_duplicate=False))
     layers = [node for node in network.graph.nodes if node.op == "call_module"]
-    n_calls = Counter(parts[node.target] for node in layers)
+    n_calls = Counter(parts[str(node.target)] for node in layers)
     for node in layers:
         before = node.args[0] if node.args else None
-        if before not in layers or len(before.users) > 1:
+        if not isinstance(before, fx.Node) or before not in layers or len(before.users) > 1:
             continue
-        layer, norm = parts[before.target], parts[node.target]
+        layer, norm = parts[str(before.target)], parts[str(node.target)]
         fuse = _FUSE.get((type(layer), type(norm)))
         if fuse is None or not norm.track_running_stats or n_calls[layer] + n_calls[norm] > 2:
             continue
-        network.set_submodule(before.target, fuse(layer, norm))
+        network.set_submodule(str(before.target), fuse(layer, norm))
         node.replace_all_uses_with(before)
         network.graph.erase_node(node)
     network.delete_all_unused_submodules()
 
 
 def _is_in_place(node: fx.Node) -> bool:
-    """Recognise the methods whose names end so by torch's convention."""
-    return node.op == "call_method" and node.target.endswith("_")
+    """Return whether a node writes to its tensor: by torch's convention, its name ends in "_"."""
+    return node.op == "call_method" and str(node.target).endswith("_")

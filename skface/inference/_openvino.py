@@ -7,20 +7,21 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skface.nn._locks import ProcessLock
 
 _IMPORT_LOCK = ProcessLock()
-# Small enough for the caches, and for idle threads to find work left to take.
+# Faces of a part: few enough for the caches, and to keep all threads busy until the end.
 _OPENVINO_BATCH = 8
 
 
 def import_openvino() -> ModuleType:
-    """Import OpenVINO, if nobody has yet, without the package that reports its use to its makers.
+    """Import OpenVINO without its telemetry, unless it was imported before.
 
-    That package sends events of every import and conversion over the network, each from a process
-    that it forks for it. Whoever embeds photos of people expects none of this, and a conversion
-    takes half the time without. OpenVINO runs as well if that package is missing.
+    The package openvino_telemetry sends events of every import and conversion over the network,
+    each from a forked process. Users who embed photos of people do not expect that, and conversion
+    takes half the time without it. OpenVINO runs without that package.
 
     Examples
     --------
@@ -34,7 +35,7 @@ def import_openvino() -> ModuleType:
     with _IMPORT_LOCK:
         hides = "openvino" not in sys.modules and name not in sys.modules
         if hides:
-            sys.modules[name] = None  # which is how Python says that there is no such module
+            sys.modules[name] = None  # type: ignore[assignment]  # Python: "no such module"
         try:
             import openvino
         finally:
@@ -46,20 +47,20 @@ def import_openvino() -> ModuleType:
 class OpenVinoNetwork:
     """A network that OpenVINO runs on the CPU.
 
-    Its threads each take parts of a batch and meet only at the end, which is faster than sharing
-    the work of every layer, by far so if other processes keep one of them busy.
+    Each thread takes parts of a batch. That is faster than sharing the work of every layer, most
+    of all if other processes keep a core busy.
 
     Parameters
     ----------
     model : openvino.Model
-        With an open first axis.
+        Its first axis takes any number of faces.
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic inside.
     n_threads : int
         Threads to use.
     """
 
-    def __init__(self, model: Any, precision: str, n_threads: int):
+    def __init__(self, model: Any, precision: str, n_threads: int) -> None:
         openvino = import_openvino()
         element = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}[precision]
         self._compiled = openvino.Core().compile_model(
@@ -75,11 +76,11 @@ class OpenVinoNetwork:
         self._requests.set_callback(_store)
         self._lock = threading.Lock()  # the requests serve one caller at a time
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
+    def __call__(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Return the network's first output for a batch."""
         share = math.ceil(len(batch) / len(self._requests))
         step = min(share, _OPENVINO_BATCH)
-        parts = [None] * math.ceil(len(batch) / step)
+        parts: list[Any] = [None] * math.ceil(len(batch) / step)
         with self._lock:
             for i in range(len(parts)):
                 part = np.ascontiguousarray(batch[i * step : (i + 1) * step])
@@ -88,7 +89,7 @@ class OpenVinoNetwork:
         return np.concatenate(parts)
 
 
-def _store(request: Any, place: tuple[list, int]) -> None:
+def _store(request: Any, place: tuple[list[Any], int]) -> None:
     parts, i = place
     # the result is a view of memory that the next request overwrites
     parts[i] = request.get_output_tensor(0).data.copy()

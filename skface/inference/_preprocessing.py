@@ -1,13 +1,15 @@
-"""How a network wants its faces."""
+"""From faces to the input of a network: size, channel order and scaling."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a network wants its faces.
+    """Size, channel order and scaling of the input of a network.
 
     Attributes
     ----------
@@ -16,7 +18,17 @@ class Preprocessing:
     color : {"rgb", "bgr"}
         Order of the channels.
     mean, std : float or tuple of three floats
-        The network receives ``(pixels - mean) / std`` with pixels in 0..255.
+        The network receives ``(pixels - mean) / std`` with pixels in 0..255. Three values are those
+        of the channels, in the order of `color`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skface.inference import Preprocessing
+    >>> face = np.full((32, 32, 3), 255, dtype=np.uint8)
+    >>> batch = Preprocessing((112, 112), mean=127.5, std=127.5)([face])
+    >>> batch.shape, batch.max()
+    ((1, 3, 112, 112), np.float32(1.0))
     """
 
     size: tuple[int, int] | None
@@ -24,41 +36,47 @@ class Preprocessing:
     mean: float | tuple[float, float, float] = 127.5
     std: float | tuple[float, float, float] = 127.5
 
-    def __call__(self, faces: list[np.ndarray]) -> np.ndarray:
+    def __call__(self, faces: list[NDArray[Any]]) -> NDArray[np.float32]:
         """Turn (H, W, 3) RGB faces into one float32 batch (n, 3, H, W)."""
         mean, std = (
             np.asarray(value, dtype=np.float32).reshape(-1, 1, 1) for value in (self.mean, self.std)
         )
-        batch = None
+        height, width = faces[0].shape[:2] if self.size is None else self.size
+        batch = np.empty((len(faces), 3, height, width), dtype=np.float32)
         for i, face in enumerate(faces):
             planes = self._pixels(face).transpose(2, 0, 1)
-            if batch is None:
-                batch = np.empty((len(faces), *planes.shape), dtype=np.float32)
-            # face by face, each stays in the cache until it is done
+            # face by face, so that each stays in the cache until it is done
             batch[i] = planes[::-1] if self.color == "bgr" else planes
             batch[i] -= mean
             batch[i] /= std
         return batch
 
-    def to_bytes(self, face: np.ndarray) -> np.ndarray:
-        """Resize an (H, W, 3) face and round its pixels to uint8."""
+    def to_bytes(self, face: NDArray[Any]) -> NDArray[np.uint8]:
+        """Resize a face and round its pixels.
+
+        Parameters
+        ----------
+        face : ndarray of shape (h, w, 3)
+            RGB, of uint8, or of floats in 0..1.
+
+        Returns
+        -------
+        ndarray of shape (H, W, 3), dtype uint8
+            The face at `size`.
+        """
         return np.rint(self._pixels(face)).astype(np.uint8)
 
-    def _pixels(self, face: np.ndarray) -> np.ndarray:
+    def _pixels(self, face: NDArray[Any]) -> NDArray[np.float32]:
         """Return float32 pixels in 0..255, of the network's size."""
-        face = _in_bytes(face)
-        if self.size is None or face.shape[:2] == self.size:
-            return face
+        scale = 1 if face.dtype == np.uint8 else 255
+        pixels = np.ascontiguousarray(face * np.float32(scale), dtype=np.float32)
+        if self.size is None or pixels.shape[:2] == self.size:
+            return pixels
         import cv2
 
         height, width = self.size
         # averaging over areas avoids aliasing when shrinking; bilinear is smooth when enlarging
-        shrinks = face.shape[0] >= height and face.shape[1] >= width
+        shrinks = pixels.shape[0] >= height and pixels.shape[1] >= width
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return cv2.resize(face, (width, height), interpolation=method)
-
-
-def _in_bytes(face: np.ndarray) -> np.ndarray:
-    """Return float32 pixels in 0..255 from uint8, or from floats in 0..1."""
-    scale = 1 if face.dtype == np.uint8 else 255
-    return np.ascontiguousarray(face * np.float32(scale), dtype=np.float32)
+        resized = cv2.resize(pixels, (width, height), interpolation=method)
+        return np.asarray(resized, dtype=np.float32)

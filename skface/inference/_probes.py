@@ -1,15 +1,20 @@
-"""Probe images, and how alike the vectors of two backends are for them."""
+"""Probe images, and the similarity of the vectors that two backends give for them."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 N_PROBES = 8
 
+Point = tuple[float, float]
 
-def make_probes(height: int, width: int) -> list[np.ndarray]:
-    """Draw the images on which a backend has to prove equal: simple faces, always the same.
 
-    Rounding moves vectors of noise, or of smooth patterns, much further than those of photos, to
-    which drawn faces come close.
+def make_probes(height: int, width: int) -> list[NDArray[Any]]:
+    """Draw the probe images on which backends are compared: simple faces, always the same.
+
+    Rounding changes the vectors of noise or of smooth patterns much more than those of photos.
+    Drawn faces are close to photos in this.
 
     Parameters
     ----------
@@ -32,8 +37,8 @@ def make_probes(height: int, width: int) -> list[np.ndarray]:
     return [_draw_face(height, width, rng) for _ in range(N_PROBES)]
 
 
-def compare_vectors(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Return the cosine of each row of two arrays; -1 for what cannot be compared.
+def compare_vectors(expected: NDArray[Any], found: NDArray[Any]) -> NDArray[Any]:
+    """Return the cosine of each row of two arrays; -1 where that is undefined.
 
     Parameters
     ----------
@@ -64,7 +69,7 @@ def compare_vectors(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.clip(np.nan_to_num(cosines, nan=-1.0), -1, 1)
 
 
-def _draw_face(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_face(height: int, width: int, rng: np.random.Generator) -> NDArray[Any]:
     """Draw a head with eyes, brows, nose and mouth, unevenly lit, with a grain of a few pixels."""
     y = np.linspace(0, 1, height)[:, None, None]
     x = np.linspace(0, 1, width)[None, :, None]
@@ -73,8 +78,8 @@ def _draw_face(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     background = rng.uniform(0.1, 0.8, 3) + 0.25 * _smooth_noise((8, 8), height, width, 3, rng)
     image = np.clip(background, 0, 1)
 
-    def paint(opacity: float, at: tuple, radii: tuple, color: np.ndarray | float) -> None:
-        """Paint an ellipse with soft edges; centre and radii are (y, x) in shares of the image."""
+    def paint(opacity: float, at: Point, radii: Point, color: NDArray[Any] | float) -> None:
+        """Paint an ellipse with soft edges; center and radii are (y, x) in shares of the image."""
         nonlocal image
         distance = ((y - at[0]) / radii[0]) ** 2 + ((x - at[1]) / radii[1]) ** 2
         cover = opacity * np.exp(-0.5 * distance**4)
@@ -98,14 +103,14 @@ def _draw_face(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 def _smooth_noise(
     cells: tuple[int, int], height: int, width: int, n_channels: int, rng: np.random.Generator
-) -> np.ndarray:
+) -> NDArray[Any]:
     """Interpolate normal values at the corners of a grid of cells, (height, width, n_channels)."""
     corners = rng.standard_normal((n_channels, cells[0] + 1, cells[1] + 1))
     planes = _interpolation(cells[0], height) @ corners @ _interpolation(cells[1], width).T
     return planes.transpose(1, 2, 0)
 
 
-def _interpolation(n_cells: int, n_pixels: int) -> np.ndarray:
+def _interpolation(n_cells: int, n_pixels: int) -> NDArray[Any]:
     """Return the weights of n_cells + 1 corners for each pixel, (n_pixels, n_cells + 1)."""
     places = np.linspace(0, n_cells, n_pixels)[:, None]
     return np.maximum(0, 1 - np.abs(places - np.arange(n_cells + 1)))

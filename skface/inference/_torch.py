@@ -1,12 +1,15 @@
 """Running a fixed network by torch: precision, memory layout, and batches that fit caches."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-# glibc takes blocks above 32 MiB from the kernel and hands them back after every use, and writing
-# to fresh pages takes longer than the arithmetic (mallopt(3), M_MMAP_THRESHOLD). What convolutions
-# need besides has to fit too.
+# glibc returns blocks above 32 MiB to the kernel after every use, and writing to fresh pages takes
+# longer than the arithmetic (mallopt(3), M_MMAP_THRESHOLD). 24 MiB leaves room for the workspace of
+# convolutions.
 _MOST_ACTIVATION_BYTES = 24 * 2**20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -25,8 +28,8 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
     Returns
     -------
     {"float32", "bfloat16"}
-        The arithmetic. A network whose vectors it spoils is run in float32 after all, with a
-        warning.
+        The arithmetic. :class:`Engine` still chooses float32, with a warning, for a network whose
+        vectors it would change.
 
     Examples
     --------
@@ -56,9 +59,9 @@ class TorchNetwork:
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic inside.
     is_registered : bool, default=False
-        Whether the module keeps the conventions of :data:`skface.nn.backbones.BACKBONES`, so that
-        images may be laid out with their channels last, as convolutions like them, and its first
-        convolution, which sees the pixels, stays in float32: bfloat16 has 8 bits for them.
+        Whether the module is one of :data:`skface.nn.backbones.BACKBONES`. Its images are laid out
+        with the channels last, which convolutions run faster on. Its first convolution stays in
+        float32, because bfloat16 has only 8 bits for the pixels.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class TorchNetwork:
         precision: str = "float32",
         *,
         is_registered: bool = False,
-    ):
+    ) -> None:
         self._device = device
         self._format = torch.channels_last if is_registered else torch.contiguous_format
         dtype = _DTYPES[precision]
@@ -85,23 +88,23 @@ class TorchNetwork:
             module.to(dtype)
         self._module = module.to(device)
         if is_registered:
-            self._module.to(memory_format=torch.channels_last)
+            self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
+    def __call__(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Return the vectors of a float32 batch, as float32."""
-        # precision is decided here, not by the surroundings of the caller
+        # the precision is that of this object, whatever autocast the caller uses
         with torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
             tensor = torch.from_numpy(batch)
             if self._device.type == "cuda":
-                # out of pinned memory the copy does not wait for what the card is busy with
+                # from pinned memory, the copy does not wait for the work that the GPU has begun
                 tensor = tensor.pin_memory()
             tensor = tensor.to(self._device, non_blocking=True)
-            # a network may write to its input, which others are still to see
+            # a network may write to its input, which the caller still needs
             tensor = tensor.to(self._input_dtype, memory_format=self._format, copy=self._copies)
             return self._module(tensor).float().cpu().numpy()
 
     def faces_at_a_time(self, input_shape: tuple[int, ...]) -> int:
-        """Return for how many faces the largest activation stays small enough for a CPU.
+        """Return how many faces a CPU embeds at a time without large allocations.
 
         Parameters
         ----------
@@ -125,10 +128,10 @@ class TorchNetwork:
         face = np.zeros((1, *input_shape), dtype=np.float32)
         most = face.nbytes
 
-        def measure(_module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        def measure(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
             nonlocal most
             tensors = [part for part in (*inputs, output) if isinstance(part, Tensor)]
-            # an output may have been wider before it was cast
+            # the output was cast from the type of an input that may be wider
             widest = max((tensor.itemsize for tensor in tensors), default=0)
             if isinstance(output, Tensor):
                 most = max(most, output.numel() * widest)

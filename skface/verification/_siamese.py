@@ -36,11 +36,12 @@ class SiameseVerifier(NetworkEstimator, ClassifierMixin, BaseEstimator):
     """Decide whether two faces show the same person, with a Siamese network trained end to end.
 
     Two copies of one network turn the two faces into unit vectors h1 and h2. A fully connected
-    layer turns their absolute difference into one number between 0 and 1,
+    layer turns their absolute difference into a probability,
     ``sigmoid(b + sum_j a_j |h1_j - h2_j|)`` [1]_, which is compared with `threshold`. Network and
-    layer are trained together, by binary cross-entropy. Swapping the two faces changes nothing.
+    layer are trained together, by binary cross-entropy. The order of the two faces does not
+    matter.
 
-    On pairs, `fit` learns from the pairs as they are labeled. On faces with identities, `fit` draws
+    On pairs, `fit` learns from the labeled pairs. On faces with identities, `fit` draws
     pairs: all genuine pairs of a batch, and as many impostor pairs. The probabilities hold for the
     share of genuine pairs in training, which is one half when pairs are drawn.
 
@@ -52,8 +53,8 @@ class SiameseVerifier(NetworkEstimator, ClassifierMixin, BaseEstimator):
     %(trainable)s
     %(embedding_dim)s
     threshold : float, default=0.5
-        Probability of "same", in [0, 1], from which on a pair is accepted. `predict` and
-        `decision_function` use its current value, so changing it takes no new `fit`.
+        Pairs are accepted if their probability of "same" is at least this, in [0, 1]. `predict` and
+        `decision_function` use its current value, so it may change after `fit`.
     %(batches)s
     %(optimization)s
     %(augment)s
@@ -89,6 +90,8 @@ class SiameseVerifier(NetworkEstimator, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
+    %(processes)s
+
     If an earlier step did not find a face (all NaN), its pair is predicted "different", with
     probability 0 of "same" and a `decision_function` of NaN.
 
@@ -172,11 +175,6 @@ class SiameseVerifier(NetworkEstimator, ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> Self:
         """Train the classifier on top, and the network if it is trainable.
 
-        Under `torchrun`, all processes call this with the same rows and train one network. Each
-        process embeds its share of every batch. Samples, mining and loss are those of the whole
-        batch. Batch normalization sees the whole batch on CUDA, and the share of the process on a
-        CPU.
-
         Parameters
         ----------
         X : faces or pairs
@@ -209,7 +207,7 @@ class SiameseVerifier(NetworkEstimator, ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Compute how far the log-odds of each pair lie above those of the threshold.
+        """Compute the log-odds of "same" of each pair, minus those of the threshold.
 
         Parameters
         ----------
@@ -219,7 +217,7 @@ class SiameseVerifier(NetworkEstimator, ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_pairs,)
-            0 and more is accepted; NaN for failures.
+            At least 0 for accepted pairs; NaN for failures.
         """
         return self._log_odds(X) - logit(self._check_threshold())
 
@@ -279,14 +277,14 @@ class SiameseVerifier(NetworkEstimator, ClassifierMixin, BaseEstimator):
         return {"classes_": task.faces.classes, "coef_": coef, "intercept_": intercept}
 
     def _log_odds(self, X: Any) -> NDArray[np.float64]:
-        """Return the log-odds of "same" of each pair, NaN for failures."""
+        """Return the log-odds of "same" of each pair; NaN for failures."""
         check_is_fitted(self)
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         rows = self._check_rows(X)
         if rows.arity != 2:
             raise ValueError(
-                f"X holds {rows.n_rows} single faces, but SiameseVerifier decides on pairs of "
-                "them: (n, 2, ...). A single pair is [[left, right]]."
+                f"X holds {rows.n_rows} single faces, but SiameseVerifier takes pairs, "
+                "(n, 2, ...). A single pair is [[left, right]]."
             )
         vectors = rows.regroup(embed_rows(rows, self._embed, self.embedding_dim_, self.batch_size))
         return _log_odds(vectors[:, 0], vectors[:, 1], self.coef_, self.intercept_)
@@ -320,5 +318,5 @@ def _log_odds(
     left: NDArray[Any], right: NDArray[Any], coef: NDArray[Any], intercept: float
 ) -> NDArray[np.float64]:
     """Return ``intercept + |left - right| @ coef`` row by row."""
-    # Not a matrix product, whose rounding may depend on the position of the row.
+    # no matrix product, whose rounding may depend on the position of the row
     return (np.abs(left - right).astype(np.float64) * coef).sum(axis=1) + intercept
