@@ -231,7 +231,7 @@ def _as_rgb(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels
 
 
-def _content_key(pixels: NDArray[Any]) -> tuple[str, tuple[int, ...], str]:
+def _content_key(pixels: NDArray[Any]) -> tuple[bytes, tuple[int, ...], str]:
     return digest_bytes(np.ascontiguousarray(pixels).data), pixels.shape, pixels.dtype.str
 
 
