@@ -87,11 +87,11 @@ def test_nothing_is_computed_twice(counting, paths, tmp_path):
     per_face = PerFace(counting, cache=cache, batch_size=6).fit(paths)
     SEEN.clear()
     per_face.transform(paths[:10])
-    assert SEEN == [6, 4]
+    assert sorted(SEEN) == [4, 6]  # batches start at a random place
     per_face.transform(paths[SLOTS])
     forget_process()
     clone(per_face).fit_transform(paths)
-    assert SEEN == [6, 4, 6, 4]
+    assert sorted(SEEN) == [4, 4, 6, 6]
     info = cache.info()
     assert (info.n_values, info.n_transformers) == (20, 1)
     assert (info.hits, info.misses) == (20, 0)
