@@ -95,7 +95,7 @@ class Loop:
 def test_what_another_process_cannot_identify_is_refused(part, name, tmp_path):
     transformer = FunctionTransformer(mean_color).set_params(**{name.partition(".")[0]: part})
     where = re.escape(f"FunctionTransformer.{name}")
-    with pytest.raises(ValueError, match=f"{where}=.* cannot be identified.*cache=None"):
+    with pytest.raises(ValueError, match=rf"{where}\S*=.* cannot be identified.*cache=None"):
         PerFace(transformer, cache=tmp_path).fit(FACES.data)
 
 

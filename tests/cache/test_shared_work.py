@@ -157,7 +157,7 @@ def test_a_killed_process_loses_a_batch_at_most(tmp_path):
         connection.close()
     n_stored = cache.info().n_values
     assert 0 < n_stored < 2000
-    process = start(cache.folder, notes, 0, 2000, 0)
+    process = start(cache.folder, notes, 0, 2000, 0.01)
     assert process.wait() == 0
     assert cache.info().n_values == 2000
     assert len(notes.read_text().split()) <= 2000 + 3 * 10

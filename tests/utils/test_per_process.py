@@ -2,18 +2,24 @@
 
 import gc
 import os
+import shutil
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_all_start_methods, get_context
 
+import numpy as np
 import pytest
+import torch
+from sklearn.base import clone
+from sklearn.preprocessing import FunctionTransformer
 
+from skface import FaceNetEmbedder, PerFace
 from skface._utils.per_process import MOST_KEPT, STORE, PerProcess
 
 
 class Thing:
-    """Something that can be looked at weakly."""
+    """An object that can have weak references."""
 
 
 def test_equal_keys_share_a_value_and_others_do_not():
@@ -66,15 +72,119 @@ def test_threads_build_a_value_once():
     assert len(built) == 1
 
 
-def test_a_factory_that_fails_is_asked_again_and_may_use_the_store():
-    store = PerProcess()
+def test_a_factory_that_fails_leaves_nothing_and_may_use_the_store():
+    store, owner = PerProcess(), Thing()
 
     def fail():
         raise ValueError("not today")
 
     with pytest.raises(ValueError, match="not today"):
-        store.get("kind", 0, fail)
-    assert store.get("kind", 0, lambda: store.get("inner", 0, lambda: 7)) == 7
+        store.get("kind", 0, fail, owner)
+    assert len(store) == 0
+    assert store.get("kind", 0, lambda: store.get("inner", 0, lambda: 7), owner) == 7
+
+
+def test_threads_ask_again_when_the_factory_of_another_fails():
+    store, begun, asked = PerProcess(), threading.Event(), threading.Event()
+
+    def fail():
+        begun.set()
+        asked.wait(30)
+        raise ValueError("not today")
+
+    def ask():
+        begun.wait(30)
+        asked.set()
+        return store.get("kind", 0, lambda: 7)
+
+    with ThreadPoolExecutor(2) as pool:
+        failing, asking = pool.submit(store.get, "kind", 0, fail), pool.submit(ask)
+        with pytest.raises(ValueError, match="not today"):
+            failing.result(60)
+        assert asking.result(60) == 7
+
+
+def test_owners_may_be_collected_at_any_moment():
+    store, alive = PerProcess(), weakref.WeakSet()
+
+    def build():
+        value = Thing()
+        alive.add(value)
+        return value
+
+    def use(kind):
+        for key in range(300):
+            owner = Thing()
+            owner.itself = owner  # so that only the collector ends it
+            store.get(kind, key % 7, build, owner)
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(3)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(use, "abc"))
+    finally:
+        gc.set_threshold(*threshold)
+    gc.collect()
+    assert len(store) == len(alive) == 3  # the last of each kind
+
+
+def test_a_value_may_use_the_store_when_it_ends():
+    store, ended = PerProcess(), []
+
+    class Ending:
+        def __del__(self):
+            ended.append(store.get("other", len(ended), object))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(store.get, "kind", 0, Ending).result(60)
+        pool.submit(store.get, "kind", 1, Ending).result(60)
+        assert len(ended) == 1
+        pool.submit(store.clear).result(60)
+    assert len(ended) == 2
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def resident_bytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux")
+def test_caches_that_are_used_one_after_another_leave_nothing(tmp_path):
+    vectors = np.random.default_rng(0).random((500, 512))  # 2 MB
+    for i in range(60):
+        folder = tmp_path / str(i)
+        per_face = PerFace(FunctionTransformer(), cache=folder, batch_size=500).fit(vectors)
+        per_face.transform(vectors)
+        del per_face
+        shutil.rmtree(folder)
+        if i == 9:
+            before = open_files(), resident_bytes()
+    assert open_files() <= before[0]
+    assert resident_bytes() <= before[1] + 20e6  # of 100 MB
+
+
+def large_network():
+    layers = torch.nn.Linear(3, 500_000, bias=False), torch.nn.AdaptiveAvgPool1d(8)
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), *layers)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux")
+def test_networks_that_are_used_one_after_another_leave_nothing():
+    faces = np.random.default_rng(0).random((2, 16, 16, 3))
+    embedder = FaceNetEmbedder(large_network, None, trainable="none", max_epochs=1)
+    for i in range(50):
+        fitted = clone(embedder).set_params(random_state=i).fit(faces, [0, 1])
+        fitted.transform(faces)
+        del fitted
+        if i == 9:
+            before = open_files(), resident_bytes()
+    assert open_files() <= before[0]
+    assert resident_bytes() <= before[1] + 120e6  # 40 networks have 240 MB of weights
 
 
 @pytest.mark.skipif("fork" not in get_all_start_methods(), reason="no fork here")
