@@ -145,19 +145,19 @@ for i, n_components in enumerate(N_COMPONENTS):
 
 for place, name in enumerate(CUTS):
     picked = results[:, :, place].argmax(axis=1)
-    promised = results[np.arange(N_DRAWS), picked, place]
+    estimated = results[np.arange(N_DRAWS), picked, place]
     kept = results[np.arange(N_DRAWS), picked, 2]
     print(
-        f"{name} picks {np.median(np.take(N_COMPONENTS, picked)):g} components (median), promises "
-        f"{promised.mean():.1f} % and gets {kept.mean():.1f} % on strangers."
+        f"{name} picks {np.median(np.take(N_COMPONENTS, picked)):g} components (median), estimates "
+        f"{estimated.mean():.1f} % and gets {kept.mean():.1f} % on strangers."
     )
 
 # %%
 # The picture
 # -----------
 #
-# IdentityKFold stays a little below the truth, because each fold trains on four fifths of the
-# people. KFold rates the learner best that is worst with new people.
+# IdentityKFold follows the truth. With many components it is below, because each fold trains on
+# four fifths of the people. KFold rates the learner best that is worst with new people.
 
 import matplotlib.pyplot as plt
 
@@ -185,7 +185,7 @@ axes.annotate(
     va="center",
 )
 axes.set(
-    title=f"What cross-validation promises: {N_PEOPLE} people, {source}",
+    title=f"Cross-validation and the truth: {N_PEOPLE} people, {source}",
     xlabel="components that the learner keeps (more: it remembers people better)",
     ylabel="balanced accuracy (%)",
     xscale="log",
