@@ -6,6 +6,7 @@ This module does not import torch. Modules that need torch are imported when a n
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,11 @@ from sklearn.utils.validation import validate_data
 
 from skface._rows import Rows, check_images, vector_rows
 from skface.embedding._parameters import check_network_parameters, check_running
-from skface.nn.backbones import is_flat
-from skface.weights import weights_files
+from skface.nn.backbones import BACKBONES, is_flat
+from skface.weights import REGISTRY, weights_files, weights_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from torch import nn
 
@@ -95,13 +95,22 @@ class NetworkEstimator(CallbackSupportMixin, ABC):
         precision = resolve_precision(self.precision, device)
         return state | {"flip": getattr(self, "flip", False), "precision": precision}
 
-    def _pretrained_files(self) -> "tuple[Path, ...] | None":
+    def _has_known_input(self) -> bool:
+        """Return whether the shape of the network's input does not depend on the rows of `fit`."""
+        if is_flat(self.backbone):
+            return False
+        backbone = self.backbone
+        if backbone is None and isinstance(self.weights, str) and self.weights in REGISTRY:
+            backbone = weights_info(self.weights).backbone
+        spec = BACKBONES.get(backbone) if isinstance(backbone, str) else None
+        is_fixed = spec is not None and spec.input_size is not None
+        return is_fixed or self.image_shape is not None or Path(self.weights).suffix == ".xml"
+
+    def _pretrained_files(self) -> tuple[Path, ...] | None:
         """Name the files that `fit` reads, or return None if it learns from its rows."""
         if self.weights is None or self._learns() or self.warm_start:
             return None
-        from skface.embedding._network import has_known_input
-
-        if not has_known_input(self.backbone, self.weights, self.image_shape):
+        if not self._has_known_input():
             return None
         return weights_files(self.weights)
 

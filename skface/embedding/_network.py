@@ -110,17 +110,6 @@ def _backbone_preprocessing(backbone: str | Callable[[], nn.Module]) -> Preproce
     return Preprocessing(None, spec.color, spec.mean, spec.std)
 
 
-def has_known_input(backbone: Any, weights: Any, image_shape: tuple[int, ...] | None) -> bool:
-    """Return whether the shape of a network's input does not depend on the rows of `fit`."""
-    if is_flat(backbone):
-        return False
-    if backbone is None and isinstance(weights, str) and weights in REGISTRY:
-        backbone = weights_info(weights).backbone
-    spec = BACKBONES.get(backbone) if isinstance(backbone, str) else None
-    is_fixed = spec is not None and spec.input_size is not None
-    return is_fixed or image_shape is not None or Path(weights).suffix == ".xml"
-
-
 def choose_input_shape(
     backbone: Any, image_shape: tuple[int, ...] | None, rows: Rows, batch_size: int
 ) -> tuple[int, ...]:
