@@ -1,7 +1,7 @@
 """Fitting the network of an estimator."""
 
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import joblib
 import numpy as np
@@ -27,14 +27,14 @@ from skface.embedding._training_run import TrainingRun, to_arrays
 from skface.nn.backbones import is_flat
 from skface.nn.distributed import ProcessGroup, join_process_group
 
-if TYPE_CHECKING:
-    from skface.embedding._estimator import NetworkEstimator
+# A NetworkEstimator, which imports this module: to name the type would make a circle.
+_Estimator = Any
 
 
 # whatever gradient modes the caller uses
 @torch.inference_mode(False)
 @torch.enable_grad()
-def fit_network(estimator: "NetworkEstimator", X: Any, y: Any) -> None:
+def fit_network(estimator: _Estimator, X: Any, y: Any) -> None:
     """Choose the network of an estimator, train what is trainable, and set its attributes.
 
     Parameters
@@ -95,7 +95,7 @@ def fit_network(estimator: "NetworkEstimator", X: Any, y: Any) -> None:
 
 
 def _set_attributes(
-    estimator: "NetworkEstimator", attributes: dict[str, Any], run: TrainingRun | None
+    estimator: _Estimator, attributes: dict[str, Any], run: TrainingRun | None
 ) -> None:
     attributes["history_"] = {} if run is None else run.history
     attributes["best_epoch_"] = None if run is None else run.best_epoch
@@ -107,7 +107,7 @@ def _set_attributes(
         setattr(estimator, name, value)
 
 
-def _width(estimator: "NetworkEstimator", choice: BackboneChoice, task: Task | None) -> int | None:
+def _width(estimator: _Estimator, choice: BackboneChoice, task: Task | None) -> int | None:
     """Return the length of embeddings to build the network with; None for its own."""
     is_free = choice.state is None and not callable(choice.backbone)
     if estimator.embedding_dim is None and is_free and task is not None:
@@ -124,7 +124,7 @@ def _check_width(network: Network, task: Task | None) -> None:
         )
 
 
-def _earlier_network(estimator: "NetworkEstimator", backbone: Any, rows: Rows) -> Network | None:
+def _earlier_network(estimator: _Estimator, backbone: Any, rows: Rows) -> Network | None:
     """Return the network of the last fit if this is a warm start, else None."""
     if not estimator.warm_start or not hasattr(estimator, "training_state_"):
         return None

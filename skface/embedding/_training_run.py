@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ from skface.nn.options import Options
 from skface.nn.rng import private_global_rng
 from skface.nn.training import Trainer
 
-if TYPE_CHECKING:
-    from skface.embedding._estimator import NetworkEstimator
+# A NetworkEstimator, which imports this module: to name the type would make a circle.
+_Estimator = Any
 
 # Parameters that do not affect training.
 _IRRELEVANT_PARAMETERS = {
@@ -66,7 +66,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        estimator: "NetworkEstimator",
+        estimator: _Estimator,
         network: Network,
         task: Task,
         device: torch.device,
@@ -239,9 +239,7 @@ def to_tensors(state: Any) -> Any:
     return state
 
 
-def _name_run(
-    estimator: "NetworkEstimator", faces: TrainingSet, network: Network, seed: int
-) -> str:
+def _name_run(estimator: _Estimator, faces: TrainingSet, network: Network, seed: int) -> str:
     """Name a run by a digest of all that training depends on, equal in every process."""
     parameters = {
         name: _digest_parameter(name, value)
