@@ -35,12 +35,12 @@ from skface.cache._lookup import find_value, known_signatures, look_up_values
 
 __all__ = ["PerFace"]
 
-# Transformers that learn nothing from rows are fitted on this; no face is found in it.
+# Transformers that learn nothing from rows are fitted on this. It shows no face.
 _BLANK = np.zeros((1, 64, 64, 3), dtype=np.uint8)
 
 
 def _takes_images(transformer: Any) -> bool:
-    """Tell whether a transformer, or the first step of a pipeline, takes images as they are."""
+    """Return whether a transformer, or the first step of a pipeline, takes images unflattened."""
     return get_tags(next(steps(transformer))).input_tags.three_d_array
 
 
@@ -55,12 +55,13 @@ def _names_its_features(per_face: "PerFace") -> bool:
 class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEstimator):
     """Apply a per-face transformer to faces or to pairs, each distinct face once.
 
-    scikit-learn's transformers do not know pairs, and refuse images. PerFace passes one face per
-    row and regroups the result. `transform` passes a batch of faces at a time, so a pipeline from
-    photos to embeddings needs memory for one batch of photos only. All steps of a pipeline but the
-    last work on the next batch while the last step works on one. `fit` passes all faces at once,
-    unless the transformer learns nothing from faces, as an aligner or a pretrained network. A face
-    that an earlier step did not find (all NaN) is not passed on, and its values are NaN.
+    scikit-learn's transformers take neither pairs nor images. PerFace passes them one face per row,
+    and groups the results in pairs again. `transform` passes a batch of faces at a time, so a
+    pipeline from photos to embeddings needs memory for one batch of photos only. While the last
+    step of a pipeline transforms one batch, the other steps transform the next one. `fit` passes
+    all faces at once; but a transformer that learns nothing from faces, such as an aligner or a
+    pretrained network, is fitted on one face. A face that an earlier step did not find (all NaN) is
+    not passed to the transformer, and its values are NaN.
 
     Parameters
     ----------
@@ -72,11 +73,10 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of one image, needed for flattened rows only when `transformer` takes images.
     cache : path or EmbeddingCache, default=None
-        A folder where values are stored, so that no photo is computed twice by transformers of
-        equal state: in other folds, other processes, or on another day. An
-        :class:`skface.EmbeddingCache` also bounds its size, and says how often files are checked
-        for changes. Each batch is stored before the next is computed. Values of photos without a
-        face (all NaN) are not stored.
+        A folder where values are stored, so that equal transformers compute each photo once, in
+        all folds and processes. An :class:`skface.EmbeddingCache` can also bound the size of the
+        folder, and choose how often files are checked for changes. Each batch is stored before the
+        next one is computed. Values of photos without a face (all NaN) are not stored.
 
     Attributes
     ----------
@@ -120,9 +120,9 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         X : faces or pairs
             Rows of images, see the user guide, or vectors: (n, d) for faces, (n, 2, d) for pairs.
         y : array-like of shape (n,), default=None
-            For faces, it is passed on. For pairs, two labels, of which the last in sorted order
-            means the same person: a transformer that requires targets gets the identities that
-            genuine pairs connect; any other gets None.
+            For faces, the targets of the transformer. For pairs, two labels; the last one in
+            sorted order means the same person. A transformer that requires targets gets identities
+            (faces that genuine pairs connect have one identity); any other gets None.
 
         Returns
         -------
@@ -133,13 +133,13 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         return self
 
     def _fit_transform(self, X: Any, y: Any) -> NDArray[Any]:
-        rows = self._fit(X, y)  # checked once, because checking looks at every file
+        rows = self._fit(X, y)  # `X` is checked once, since that asks for every file
         return self._regrouped_values(X, rows)
 
     @with_callbacks
     def _fit(self, X: Any, y: Any) -> Rows:
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        as_cache(self.cache)  # an invalid cache is refused before anything is read
+        as_cache(self.cache)  # raises for an invalid cache before anything is read
         with fit_task(self, X, y, max_subtasks=1) as task:
             rows = self._check_rows(X)
             # a transformer that learns nothing from faces needs one only
@@ -165,7 +165,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
             subtask.call_on_fit_task_end(estimator=self, X=faces, y=targets)
 
     def _find_output_shape(self, rows: Rows, first: int) -> tuple[int, ...]:
-        """Return the shape of a value: of the first face, which is computed unless it is cached."""
+        """Return the shape of the value of a face, which is computed unless it is cached."""
         cache, owner = self._cache_and_owner()
         value = None
         if cache is not None:
@@ -181,7 +181,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
 
     @available_if(_names_its_features)
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Return the names of the values of a face, as the transformer does.
+        """Return the names of the values of a face.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         Returns
         -------
         names : ndarray of str
-            One per column of the values of faces.
+            One name per column, as the transformer returns them.
         """
         check_is_fitted(self)
         return self.transformer_.get_feature_names_out(input_features)
@@ -207,7 +207,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         targets = self._targets(rows, y, chosen, inverse)
         found = np.flatnonzero(rows.images.found(chosen))[:n_most]
         if not len(found):
-            raise ValueError("X holds missing faces (NaN) only: there is nothing to fit to.")
+            raise ValueError("X holds missing faces (NaN) only: fit needs at least one face.")
         return chosen[found], None if targets is None else targets[found]
 
     def _transform_rows(self, rows: Rows) -> NDArray[Any]:
@@ -246,7 +246,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
     ) -> Iterator[NDArray[Any]]:
         """Transform these images batch by batch.
 
-        All steps of a pipeline but the last run one batch ahead.
+        The steps of a pipeline before the last one work one batch ahead.
         """
         first, last = None, self.transformer_
         if isinstance(last, Pipeline) and len(last) > 1:
@@ -312,7 +312,7 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
         return y
 
     def _pretrained_files(self) -> tuple[Path, ...] | None:
-        """Name the files that `fit` reads, or return None if it learns from its rows."""
+        """Return the files that `fit` reads, or None if it learns from rows."""
         return pretrained_files(self.transformer) if fits_to_any_rows(self.transformer) else None
 
     def __sklearn_tags__(self) -> Any:

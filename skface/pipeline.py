@@ -19,7 +19,7 @@ from skface.weights import fetch_weights, list_weights, weights_info
 __all__ = ["load_face_verifier", "make_face_verifier"]
 
 _OWN_WEIGHTS = "skface-mini"
-# Aligner and pretrained embedder are fitted on this, because they learn nothing from rows.
+# Aligner and pretrained embedder are fitted on this: they learn nothing from rows.
 _BLANK = np.zeros((1, 64, 64, 3), dtype=np.uint8)
 
 
@@ -53,11 +53,11 @@ def make_face_verifier(
         Prior probability of a genuine pair, in (0, 1), for `predict_proba`, see
         :class:`PairVerifier`.
     detector : str, path or callable, default="auto"
-        What finds faces, see :class:`FaceAligner`. "auto" means YuNet if its file is available.
+        Face detector, see :class:`FaceAligner`. "auto" means YuNet if its file is available.
     on_failure : {"raise", "nan"}, default="raise"
         What to do with photos without a face, see :class:`FaceAligner`.
     cache : path or EmbeddingCache, default=None
-        Where embeddings are kept, see :class:`PerFace`.
+        Where embeddings are stored, see :class:`PerFace`.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def make_face_verifier(
 
     See Also
     --------
-    load_face_verifier : The same, fitted, for those who have no labeled pairs.
+    load_face_verifier : The same pipeline, fitted; needs no labeled pairs.
 
     Examples
     --------
@@ -104,27 +104,27 @@ def load_face_verifier(
     detector: str | PathLike[str] | Callable[[NDArray[np.uint8]], ArrayLike] = "auto",
     on_failure: str = "raise",
 ) -> Pipeline:
-    """Load a verifier that needs no labeled pairs: two photos in, a probability out.
+    """Load a fitted verifier, which needs no labeled pairs.
 
-    It is the pipeline of `make_face_verifier`, with a threshold and probabilities learned from
-    pairs of photos of LFW [1]_, of people held out when "skface-mini" was trained. The model card
-    (docs/model_card.md) says how. These are press photos of public figures; yours may be easier or
-    harder. Fit to labeled pairs of your own if you can. If not, measure error rates on some of them
-    with ``verifier.score(X, y)``; `cross_validate` would clone the pipeline and fit it again.
+    This is the pipeline of `make_face_verifier`. Its threshold and calibration are learned from
+    pairs of photos of LFW [1]_, of people on whom "skface-mini" was not trained; see
+    docs/model_card.md. These are press photos of public figures. Your photos may be easier or
+    harder, so fit to labeled pairs of your own if you can, or measure the accuracy on a few of them
+    with ``verifier.score(X, y)``. Do not use `cross_validate` for that: it fits a clone.
 
     Parameters
     ----------
     criterion : str, default="balanced_accuracy"
-        What the threshold optimizes on those photos, see :class:`PairVerifier`. Most of their
-        pairs are impostor pairs, so "accuracy" would neglect the genuine ones.
+        What the threshold optimizes on those pairs, see :class:`PairVerifier`. Most of them are
+        impostor pairs, so "accuracy" would give little weight to genuine pairs.
     far : float, default=None
-        Largest allowed false match rate on those photos, in (0, 1), for ``criterion="far"``.
+        Largest allowed false match rate on those pairs, in (0, 1), for ``criterion="far"``.
     prior : float, default=None
         Prior probability of a genuine pair, in (0, 1), for `predict_proba`: the share of genuine
-        pairs that you expect. None takes the prior that the threshold implies, see
-        :class:`PairVerifier`; with the default criterion it is about one half.
+        pairs that you expect. None means the prior that the threshold implies, see
+        :class:`PairVerifier`; it is about 0.5 with the default criterion.
     detector : str, path or callable, default="auto"
-        What finds faces, see :class:`FaceAligner`.
+        Face detector, see :class:`FaceAligner`.
     on_failure : {"raise", "nan"}, default="raise"
         What to do with photos without a face, see :class:`FaceAligner`.
 
@@ -132,8 +132,8 @@ def load_face_verifier(
     -------
     pipeline : Pipeline
         Aligner, embedder and verifier; fitted. ``pipeline[-1].operating_point_`` holds the error
-        rates on those pairs. The threshold was learned from the same pairs, and they share people,
-        so the rates are a little too low and the intervals too narrow.
+        rates on those pairs. They are slightly too low, because the threshold was learned from the
+        same pairs. Their intervals are too narrow, because the pairs share people.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def load_face_verifier(
 
     See Also
     --------
-    make_face_verifier : Learns from your labeled pairs, and takes other weights.
+    make_face_verifier : Learns from your labeled pairs, with weights of your choice.
 
     References
     ----------

@@ -206,7 +206,7 @@ def test_memory_for_photos_does_not_grow_with_their_number(tmp_path):
             estimator.transform(paths[:n_photos])
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-        assert peaks[1] - peaks[0] < 2 * photo.nbytes
+        assert peaks[1] - peaks[0] < 5 * photo.nbytes  # of 28; threads take turns at random
 
 
 class Remembers(FunctionTransformer):

@@ -1,8 +1,8 @@
-"""What a `fit` tells the callbacks of scikit-learn: which tasks it consists of, and their results.
+"""How a `fit` calls the callbacks of scikit-learn: its tasks, when they begin, and when they end.
 
-An estimator inherits from `sklearn.callback.CallbackSupportMixin`. A fit of one piece is decorated
-with `fit_as_one_task`; others are decorated with `sklearn.callback.with_callbacks` and open their
-tasks with `epochs_as_tasks` or `fit_task`.
+The estimator inherits from `sklearn.callback.CallbackSupportMixin`. A `fit` without subtasks is
+decorated with `fit_as_one_task`. Others are decorated with `sklearn.callback.with_callbacks` and
+open their tasks with `epochs_as_tasks` or `fit_task`.
 """
 
 import functools
@@ -15,7 +15,7 @@ from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbac
 
 _Fit = TypeVar("_Fit", bound=Callable[..., Any])
 
-#: Calls that `fit_as_one_task` puts between a `fit` and its caller.
+#: Number of frames on the stack between a `fit` in `fit_as_one_task` and its caller.
 FRAMES = 2
 
 
@@ -28,11 +28,11 @@ def fit_task(
     max_subtasks: int = 0,
     metadata: dict[str, Any] | None = None,
 ) -> Iterator[CallbackContext]:
-    """Tell callbacks that the fit of an estimator begins, and, unless it fails, that it ends.
+    """Notify callbacks that the fit of an estimator begins and, unless it fails, that it ends.
 
-    The estimator has to be fitted when the block ends: callbacks get a copy of it. Its `fit` has
-    to be decorated with `sklearn.callback.with_callbacks`, which closes the callbacks even if the
-    block fails.
+    The estimator must be fitted when the block ends, since callbacks get a copy of it. Its `fit`
+    must be decorated with `sklearn.callback.with_callbacks`, which closes the callbacks even if
+    the block fails.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ def fit_task(
     X, y : object
         What it is fitted on, for callbacks that score.
     max_subtasks : int, default=0
-        Most tasks that the fit consists of; 0 if of one piece.
+        Largest number of subtasks; 0 for a fit without subtasks.
     metadata : dict, default=None
         Other arguments of `fit` by name, such as `sample_weight`.
 
     Yields
     ------
     CallbackContext
-        The task; its `subcontext` opens the tasks of which it consists.
+        The task; its `subcontext` opens subtasks.
 
     Examples
     --------
@@ -77,10 +77,10 @@ def fit_task(
 
 
 def fit_as_one_task(fit: _Fit) -> _Fit:
-    """Decorate a `fit` of one piece, so that callbacks hear of its beginning and its end.
+    """Decorate a `fit` without subtasks, so that callbacks are notified when it begins and ends.
 
-    What it takes beside `X` and `y` is passed on as metadata, unless it is None. Warnings of `fit`
-    that shall point to its caller need a `stacklevel` larger by `FRAMES`.
+    Its arguments other than `X` and `y` are metadata for callbacks, unless they are None. Warnings
+    of `fit` need a `stacklevel` larger by `FRAMES` to point to its caller.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def fit_as_one_task(fit: _Fit) -> _Fit:
 
 
 class Epochs:
-    """Epochs of a fit, which callbacks see as its tasks; made by `epochs_as_tasks`.
+    """Epochs of a fit, as subtasks for callbacks; made by `epochs_as_tasks`.
 
     Parameters
     ----------
@@ -138,23 +138,23 @@ class Epochs:
         self._common = {"estimator": estimator, "X": X, "y": y}
 
     def begin(self) -> None:
-        """Tell callbacks that the next epoch begins; at most `max_epochs` may."""
+        """Notify callbacks that the next epoch begins, at most `max_epochs` times."""
         self._task = self._fit_task.subcontext(task_name="epoch")
         self._task.call_on_fit_task_begin(**self._common)
 
     def end(self, attributes: Callable[[], dict[str, Any]]) -> bool:
-        """Tell callbacks that the epoch which began last has ended.
+        """Notify callbacks that the current epoch has ended.
 
         Parameters
         ----------
         attributes : callable
             Returns the fitted attributes by name, as if the fit ended now. It is called only for
-            callbacks that look at the estimator, on a copy of which the attributes are set.
+            callbacks that use the estimator; they get a copy with these attributes.
 
         Returns
         -------
         bool
-            Whether a callback asks to stop. The epochs that are left need not be begun.
+            Whether a callback asks to stop. The remaining epochs need not begin.
         """
         return self._task.call_on_fit_task_end(**self._common, reconstruction_attributes=attributes)
 
@@ -163,9 +163,9 @@ class Epochs:
 def epochs_as_tasks(
     estimator: CallbackSupportMixin, X: Any, y: Any, max_epochs: int
 ) -> Iterator[Epochs]:
-    """Let callbacks follow a fit by its epochs, and end it.
+    """Let callbacks follow the epochs of a fit, and stop it.
 
-    As with `fit_task`, the estimator has to be fitted when the block ends.
+    As with `fit_task`, the estimator must be fitted when the block ends.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def epochs_as_tasks(
     X, y : object
         What it is fitted on, for callbacks that score.
     max_epochs : int
-        Most epochs there will be. Fewer may be run; 0 for a fit without epochs.
+        Largest number of epochs; 0 for a fit without epochs. Fewer may be run.
 
     Yields
     ------

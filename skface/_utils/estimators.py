@@ -1,4 +1,4 @@
-"""What estimators are made of: steps that learn nothing from rows, and the one that decides."""
+"""Steps of pipelines: those that learn nothing from rows, and the estimator that decides."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from sklearn.utils import get_tags
 
 
 def steps(transformer: BaseEstimator) -> Iterator[BaseEstimator]:
-    """Yield the transformer, or those of a pipeline or union, in turn."""
+    """Yield the transformer, or in turn those of a pipeline or union, at any depth."""
     if isinstance(transformer, Pipeline):
         named = transformer.steps
     elif isinstance(transformer, FeatureUnion):
@@ -26,10 +26,10 @@ def steps(transformer: BaseEstimator) -> Iterator[BaseEstimator]:
 
 
 def pretrained_files(transformer: BaseEstimator) -> tuple[Path, ...] | None:
-    """Name the files that `fit` reads, or return None if it learns from rows.
+    """Return the files that `fit` reads, or None if it learns from rows.
 
-    Estimators of skface that may learn nothing say so by a method `_pretrained_files`, others by
-    the tag `requires_fit`.
+    Estimators of skface that may learn nothing from rows have a method `_pretrained_files`. Others
+    are judged by their tag `requires_fit`.
     """
     files: list[Path] = []
     for step in steps(transformer):
@@ -42,7 +42,7 @@ def pretrained_files(transformer: BaseEstimator) -> tuple[Path, ...] | None:
         try:
             own = step._pretrained_files()
         except (TypeError, ValueError):
-            return None  # parameters that fit will refuse
+            return None  # invalid parameters, which `fit` refuses
         if own is None:
             return None
         files += own
@@ -50,7 +50,7 @@ def pretrained_files(transformer: BaseEstimator) -> tuple[Path, ...] | None:
 
 
 def must_be_fitted(transformer: BaseEstimator) -> bool:
-    """Tell whether a step has to be fitted although it learns nothing, to read its files.
+    """Return whether a step that learns nothing has to be fitted, because `fit` reads its files.
 
     The stateless transformers of scikit-learn transform without being fitted.
     """
@@ -62,9 +62,9 @@ def must_be_fitted(transformer: BaseEstimator) -> bool:
 
 
 def fits_to_any_rows(transformer: BaseEstimator) -> bool:
-    """Tell whether `fit` only reads files, so that not even the shape of the rows matters.
+    """Return whether `fit` only reads files, so that not even the shape of the rows matters.
 
-    Normalizer is a counter-example: it learns nothing, but keeps the width of its rows.
+    This is False for Normalizer: it learns nothing, but stores the width of its rows.
     """
     return pretrained_files(transformer) is not None and all(
         hasattr(step, "_pretrained_files") for step in steps(transformer)

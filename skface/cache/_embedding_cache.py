@@ -15,7 +15,7 @@ from skface.cache._session import open_session
 class CacheInfo:
     """What a cache holds, and how often it was used.
 
-    Attributes
+    Parameters
     ----------
     n_values : int
         Number of stored values: one per photo and transformer.

@@ -55,11 +55,7 @@ class ImageDigests:
             "file", and the dtypes of images that were given as pixels.
         """
         signatures = images.signatures
-        if signatures:
-            every = images.keys()
-            keys = [every[i] for i in indices.tolist()]
-        else:
-            keys = [images.key(i) for i in indices.tolist()]
+        keys = [images.key(i) for i in indices.tolist()]
         paths = [key for key in keys if isinstance(key, str)]
         if len(paths) == len(keys):  # the usual case, for thousands of files
             return self._digest_files(paths, signatures), frozenset(["file"])
