@@ -24,6 +24,7 @@ from skface import (
     PerFace,
     load_lfw_pairs,
 )
+from skface.embedding._network import rebuild_network
 from skface.metrics import equal_error_rate, rate_interval, tar_at_far
 
 WEIGHTS = "face-reidentification-retail-0095"
@@ -33,7 +34,7 @@ class PlainEmbedder(FaceNetEmbedder):
     """Embed by the module as it is, without folding or a backend."""
 
     def _embed(self, faces):
-        network = self._network()
+        network = rebuild_network(self)
         with torch.inference_mode():
             return network.module(torch.from_numpy(network.inputs(faces))).numpy()
 

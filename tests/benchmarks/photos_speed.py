@@ -112,7 +112,7 @@ def steps_of_alignment(paths: list[str], aligner: FaceAligner) -> dict[str, floa
 
     photos = [decode(path) for path in paths]
     yunet, opencv = YuNet(aligner.detector_), YuNet(aligner.detector_)
-    opencv._find = _OpenCv(aligner.detector_)
+    opencv._detect = _OpenCv(aligner.detector_)
     size = aligner.detection_size
     found = [yunet(photo, 0.6, size) for photo in photos]
 
@@ -190,10 +190,11 @@ def pair_by_pair(geometry: str, params: dict) -> Callable[[str, str], bool]:
     import torch
 
     from skface.alignment import fit_similarity
+    from skface.embedding._network import rebuild_network
 
     face = np.zeros((1, 160, 160, 3), dtype=np.uint8)
     embedder = FaceNetEmbedder(**params).fit(face)
-    network = embedder._network()
+    network = rebuild_network(embedder)
     crop_of = FaceAligner(geometry).fit(face).geometry_
     detector = cv2.FaceDetectorYN.create(str(fetch_weights("yunet")[0]), "", (250, 250), 0.6)
 
