@@ -22,7 +22,7 @@ def faces():
 
 
 def write_network(path, shape=("n", 3, 16, 16)):
-    """Mean colour of the face times a matrix: what a loop of numpy can check."""
+    """Mean color of the face times a matrix: what a loop of numpy can check."""
     channels_last = shape[1] != 3
     helper = onnx.helper
     axes = [1, 2] if channels_last else [2, 3]
@@ -32,7 +32,7 @@ def write_network(path, shape=("n", 3, 16, 16)):
     ]
     graph = helper.make_graph(
         nodes,
-        "mean_colour",
+        "mean_color",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (shape[0], 8))],
         [
@@ -48,8 +48,8 @@ def write_network(path, shape=("n", 3, 16, 16)):
 def by_hand(X, color="rgb", mean=127.5, std=127.5):
     rows = []
     for face in X.astype(float):
-        colour = face.mean(axis=(0, 1))[:: 1 if color == "rgb" else -1]
-        vector = (colour - mean) / std @ WEIGHT
+        color = face.mean(axis=(0, 1))[:: 1 if color == "rgb" else -1]
+        vector = (color - mean) / std @ WEIGHT
         rows.append(vector / np.linalg.norm(vector))
     return np.array(rows)
 
@@ -77,7 +77,7 @@ def test_flip_pairs_and_missing_faces(faces, tmp_path):
     path = write_network(tmp_path / "net.onnx")
     embedder = OnnxEmbedder(path, flip=True).fit(faces.data)
     slots = np.array([[0, 1], [1, 2], [2, 0]])
-    # the mean colour of a mirrored face is the same
+    # the mean color of a mirrored face is the same
     np.testing.assert_allclose(
         embedder.transform(faces.data[slots]), by_hand(faces.data)[slots], atol=1e-5
     )
