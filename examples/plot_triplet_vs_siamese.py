@@ -220,7 +220,7 @@ def embed(model, rows):
     if isinstance(model, SiameseVerifier):
         with TemporaryDirectory() as folder:
             file = Path(folder) / "weights.pt"
-            torch.save({name: torch.from_numpy(w) for name, w in model.weights_.items()}, file)
+            torch.save({name: torch.tensor(w) for name, w in model.weights_.items()}, file)
             settings = {**COMMON, "weights": file, "image_shape": model.input_shape_[1:]}
             model = FaceNetEmbedder(**settings).fit(photos[rows])
     return model.transform(photos[rows])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky import get_reusable_executor
-from networks import largest_gap, lively_network, plainly
+from networks import callable_network, largest_gap, lively_network, plainly
 from sklearn.base import clone
 from torch import nn
 
@@ -22,9 +22,7 @@ from skface import (
     make_pairs,
 )
 from skface._utils.runtimes import thread_share
-from skface.embedding._network import build_network
-from skface.inference._engine import Engine
-from skface.weights import load_state
+from skface.inference import Engine
 
 CPU = torch.device("cpu")
 
@@ -86,12 +84,12 @@ def test_a_face_alone_and_among_others_is_the_same(precision, runtime, faces):
     assert largest_gap(together, alone) < {"float32": 1e-9, "bfloat16": 1e-5}[precision]
 
 
-def test_mirror_images_go_the_same_way(faces):
+def test_flip_averages_the_vectors_of_mirror_images(faces):
     images = list(faces.data[:4])
     both = [
         plainly(lively_network("small_resnet"), list(x)) for x in (images, faces.data[:4, :, ::-1])
     ]
-    expected = sum(v / np.linalg.norm(v, axis=1, keepdims=True) for v in both)
+    expected = sum(v / np.linalg.norm(v, axis=1, keepdims=True) for v in both) / 2
     engine = Engine(lively_network("small_resnet"), CPU, "float32", "torch")
     np.testing.assert_allclose(engine.embed(images, flip=True), expected, atol=1e-5)
 
@@ -109,7 +107,7 @@ class OnlyFloat32(nn.Module):
         return self.embedding(x.view(len(x), -1) + torch.zeros(1, dtype=torch.float32))
 
 
-def test_networks_of_others_fall_back(faces):
+def test_networks_of_users_fall_back_to_slower_backends(faces):
     embedder = FaceNetEmbedder(OnlyFloat32, None, trainable="none", random_state=0)
     plain = clone(embedder).set_params(precision="float32").fit(faces.data)
     fast = clone(embedder).set_params(precision="bfloat16").fit(faces.data)
@@ -134,9 +132,9 @@ class ScalesItsInput(nn.Module):
 def test_networks_may_write_to_their_input(faces, runtime):
     pytest.importorskip(runtime)
     images = list(faces.data)
-    network = build_network(ScalesItsInput, (3, 32, 32), None)
+    network = callable_network(ScalesItsInput)
     both = [plainly(network, list(x)) for x in (images, faces.data[:, :, ::-1])]
-    expected = sum(v / np.linalg.norm(v, axis=1, keepdims=True) for v in both)
+    expected = sum(v / np.linalg.norm(v, axis=1, keepdims=True) for v in both) / 2
     engine = Engine(network, CPU, "float32", runtime)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -160,7 +158,7 @@ def test_openvino_needs_no_default_of_torch(faces, default):
 
 
 class LooksAtItsFaces(nn.Module):
-    """A network that does something else for dark faces, of which a trace knows one way."""
+    """A network that branches on the brightness of its faces. A trace keeps one branch."""
 
     def __init__(self):
         super().__init__()
@@ -172,8 +170,10 @@ class LooksAtItsFaces(nn.Module):
 
 def test_networks_that_decide_by_face_are_not_converted(faces):
     pytest.importorskip("openvino")
-    network = build_network(LooksAtItsFaces, (3, 32, 32), None)
-    with pytest.warns(UserWarning, match=r"LooksAtItsFaces.*OpenVINO.*for other faces"):
+    network = callable_network(LooksAtItsFaces)
+    with pytest.warns(
+        UserWarning, match=r"LooksAtItsFaces.*OpenVINO.*another branch"
+    ):
         engine = Engine(network, CPU, "float32", "openvino")
     engine.embed(list(faces.data), flip=False)
     dark = [np.zeros((32, 32, 3), dtype=np.uint8)]
@@ -181,7 +181,7 @@ def test_networks_that_decide_by_face_are_not_converted(faces):
 
 
 class Waves(nn.Module):
-    """A network that bfloat16 spoils: small differences of its input decide about its output."""
+    """A network that amplifies the rounding of bfloat16."""
 
     def __init__(self):
         super().__init__()
@@ -218,9 +218,9 @@ class SeesBlackOnly(nn.Module):
 
 
 @pytest.mark.parametrize("runtime", ["auto", "torch", "openvino"])
-def test_probes_with_vectors_of_zeros_prove_nothing(runtime):
+def test_the_plain_network_runs_if_probes_give_zeros(runtime):
     pytest.importorskip("openvino" if runtime == "openvino" else "torch")
-    network = build_network(SeesBlackOnly, (3, 32, 32), None)
+    network = callable_network(SeesBlackOnly)
     black = [np.zeros((32, 32, 3), dtype=np.uint8)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -324,7 +324,7 @@ def test_equal_weights_for_faces_of_two_sizes_are_two_engines(faces, tmp_path):
     torch.save(lively_network("small_resnet").module.state_dict(), path)
     for size in ((48, 40), (32, 32)):
         embedder = FaceNetEmbedder("small_resnet", path, image_shape=size, precision="float32")
-        network = build_network("small_resnet", (3, *size), None, state=load_state(path))
+        network = lively_network("small_resnet", size=size)
         vectors = embedder.fit(faces.data).transform(faces.data)
         assert largest_gap(plainly(network, list(faces.data)), vectors) < 1e-6
 
@@ -334,7 +334,7 @@ class ReturnsTwo(nn.Module):
         return x.mean((2, 3)), x
 
 
-def test_openvino_reports_to_nobody():
+def test_openvino_is_imported_without_telemetry():
     pytest.importorskip("openvino")
     program = textwrap.dedent(
         """

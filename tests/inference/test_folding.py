@@ -1,4 +1,4 @@
-"""Folding of batch normalisation into the layer before it."""
+"""Folding of batch normalization into the layer before it."""
 
 import copy
 import threading
@@ -13,11 +13,11 @@ from skface.inference._folding import fold_batch_norm
 
 
 @pytest.mark.parametrize("backbone", IMAGE_BACKBONES)
-def test_folding_leaves_no_normalisation_after_a_convolution(backbone):
+def test_folding_leaves_no_normalization_after_a_convolution(backbone):
     network = lively_network(backbone)
     folded = fold_batch_norm(network.module)
     n_left = sum(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
-    # those of an IResNet that come before a convolution, whose padding is not normalised
+    # those of an IResNet that come before a convolution, whose padding is not normalized
     expected = {"iresnet18": 9, "iresnet50": 25, "iresnet_mini": 10}.get(backbone, 0)
     assert n_left == expected
     images = torch.randn(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
@@ -25,7 +25,7 @@ def test_folding_leaves_no_normalisation_after_a_convolution(backbone):
         torch.testing.assert_close(folded(images), network.module(images), rtol=1e-3, atol=1e-3)
 
 
-def test_folding_in_one_thread_leaves_networks_of_others_alone():
+def test_folding_does_not_disturb_other_threads():
     begun, done = threading.Event(), threading.Event()
 
     class Waiting(nn.Sequential):
@@ -53,7 +53,7 @@ def test_folding_in_one_thread_leaves_networks_of_others_alone():
             assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
 
 
-def test_folding_leaves_what_others_see_or_what_runs_twice():
+def test_layers_that_are_used_twice_are_not_folded():
     class Network(nn.Module):
         def __init__(self, *layers):
             super().__init__()

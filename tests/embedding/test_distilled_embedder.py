@@ -1,4 +1,4 @@
-"""Distillation: a network imitates embeddings, given once per face or by a teacher."""
+"""DistilledEmbedder: a network imitates embeddings, given once per face or by a teacher."""
 
 import pickle
 import warnings
@@ -12,16 +12,19 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
 from torch import nn
 
-from skface import FaceNetEmbedder, PairVerifier, SiameseEmbedder, make_faces, make_pairs
+from skface import (
+    DistilledEmbedder,
+    FaceNetEmbedder,
+    PairVerifier,
+    SiameseEmbedder,
+    make_faces,
+    make_pairs,
+)
 from skface.nn.augment import Augmentation
 from skface.nn.checkpoint import Checkpoint
-from skface.nn.distillation import DistillationTargets
-from skface.nn.objectives import DistillationLoss
-from skface.nn.options import Options
-from skface.nn.sampling import FaceSampler
-from skface.nn.training import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def faces():
     return make_faces(12, 6, image_size=32, difficulty=0.2, random_state=0)
 
 
-SEEN = []  # what teachers were asked about; not among their state, which names checkpoints
+SEEN = []  # images that teachers embedded; no part of their state, which names checkpoints
 
 
 class Projection(TransformerMixin, BaseEstimator):
@@ -64,9 +67,9 @@ def teacher(**params):
 
 
 def student(**params):
-    defaults = {"backbone": network_of_10, "weights": None, "max_epochs": 3, "random_state": 0}
-    batches = {"n_identities_per_batch": 4, "learning_rate": 1e-2}  # of 16 faces
-    return FaceNetEmbedder(**{**defaults, **batches, **params})
+    defaults = {"backbone": network_of_10, "max_epochs": 3, "random_state": 0}
+    batches = {"n_faces_per_batch": 16, "learning_rate": 1e-2}
+    return DistilledEmbedder(**{**defaults, **batches, **params})
 
 
 def unit(vectors):
@@ -75,42 +78,6 @@ def unit(vectors):
 
 def mean_cosine(embedder, faces, targets):
     return np.sum(embedder.transform(faces) * unit(targets), axis=1).mean()
-
-
-def test_loss_is_what_a_plain_loop_says():
-    rng = np.random.default_rng(0)
-    z, t = unit(rng.normal(size=(7, 5))), unit(rng.normal(size=(7, 5)))
-    cosines, squares = [], []
-    for i in range(7):
-        cosines.append(sum(z[i, k] * t[i, k] for k in range(5)))
-        for j in range(7):
-            ours = sum(z[i, k] * z[j, k] for k in range(5))
-            theirs = sum(t[i, k] * t[j, k] for k in range(5))
-            squares.append((ours - theirs) ** 2)
-    loss, measures = DistillationLoss(2.5)(torch.tensor(z), torch.tensor(t), torch.Generator())
-    assert loss.item() == pytest.approx(1 - np.mean(cosines) + 2.5 * np.mean(squares))
-    assert measures["cosine"].item() == pytest.approx(np.mean(cosines))
-
-
-def test_sampler_deals_every_face_once_with_its_target():
-    targets = np.arange(22.0).reshape(11, 2)
-    sampler = FaceSampler(11, 4, seed=3, targets=targets)
-    batches = list(sampler.batches(epoch=0))
-    assert [len(batch.rows) for batch in batches] == [4, 4, 3]
-    rows = np.concatenate([batch.rows for batch in batches])
-    assert sorted(rows) == list(range(11))
-    np.testing.assert_array_equal(torch.cat([b.targets for b in batches]), targets[rows])
-    again, other = (np.concatenate([b.rows for b in sampler.batches(e)]) for e in (0, 1))
-    assert (again == rows).all()
-    assert not (other == rows).all()
-
-
-@pytest.mark.parametrize(
-    "given", [{"n_faces": 1, "batch_size": 4}, {"n_faces": 5, "batch_size": 3}]
-)
-def test_sampler_refuses_batches_of_one(given):
-    with pytest.raises(ValueError, match="must be at least"):
-        FaceSampler(**given, seed=0)
 
 
 def test_student_imitates_a_teacher(faces):
@@ -123,7 +90,7 @@ def test_student_imitates_a_teacher(faces):
 
 def test_student_imitates_embeddings_given_as_y(faces):
     targets = teacher().transform(as_bytes(faces.data))
-    start = student(trainable="none").fit(faces.data)
+    start = FaceNetEmbedder(network_of_10, None, trainable="none", random_state=0).fit(faces.data)
     embedder = student(max_epochs=30).fit(faces.data, 7 * targets)
     assert mean_cosine(start, faces.data, targets) < 0.5
     assert mean_cosine(embedder, faces.data, targets) > 0.9
@@ -154,7 +121,7 @@ def test_faces_that_were_not_found_need_no_embedding(faces, nothing):
         student().fit(X, targets)
 
 
-def test_vectors_too_can_be_embedded_as_somebody_says():
+def test_feature_vectors_have_target_embeddings_too():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 6)).astype(np.float32)
     targets = X @ rng.normal(size=(6, 5))
@@ -163,7 +130,7 @@ def test_vectors_too_can_be_embedded_as_somebody_says():
     assert embedder.embedding_dim_ == 5
 
 
-def test_teacher_sees_the_varied_faces_at_their_own_size(faces):
+def test_the_teacher_embeds_augmented_faces_at_their_own_size(faces):
     plain = {face.tobytes() for face in as_bytes(faces.data)}
     SEEN.clear()
     student(teacher=teacher(), augment=False, max_epochs=1).fit(faces.data)
@@ -177,39 +144,6 @@ def test_teacher_sees_the_varied_faces_at_their_own_size(faces):
     assert embedder.embedding_dim_ == 10
     assert SEEN[1].shape == (8, 32, 32, 3)
     assert not {face.tobytes() for face in SEEN[1]} & plain
-
-
-def test_blends_are_taught_as_they_are_seen():
-    """The trainer blends neighbours in the batch, and teacher and student see the same blend."""
-    rows = torch.arange(8.0)[:, None, None, None].expand(8, 1, 2, 2) / 8
-    augmentation = Augmentation(
-        flip=0, shift=0, zoom=0, rotation=0, brightness=0, contrast=0, blur=0, erase=0, blend=1
-    )
-    seen, inputs = [], []
-
-    def targets(images):
-        seen.append(images.clone())
-        return torch.nn.functional.normalize(images.flatten(1) + 1, dim=1)
-
-    def student_input(images):
-        inputs.append(images.clone())
-        return images
-
-    trainer = Trainer(
-        nn.Sequential(nn.Flatten(), nn.Linear(4, 4)),
-        DistillationLoss(),
-        FaceSampler(8, 8, seed=0),
-        lambda chosen: rows[chosen],
-        Options(max_epochs=1, augmentation=augmentation),
-        distillation=DistillationTargets(targets, student_input),
-    )
-    trainer.run()
-    assert torch.equal(seen[0], inputs[0])
-    [batch] = FaceSampler(8, 8, seed=0).batches(0)
-    for blended, row, partner in zip(seen[0], batch.rows, np.roll(batch.rows, 1), strict=True):
-        low, high = sorted([row / 8, partner / 8])
-        assert low - 1e-6 <= blended.mean() <= high + 1e-6
-    assert not torch.allclose(seen[0], rows[batch.rows])
 
 
 def test_chunks_learn_what_the_whole_batch_does(faces):
@@ -228,11 +162,11 @@ def test_early_stopping_validates_on_faces_held_out(faces):
     targets = teacher().transform(as_bytes(faces.data))
     fixed = student(early_stopping=True, max_epochs=6).fit(faces.data, targets)
     assert fixed.history_["validation_cosine"][-1] > fixed.history_["validation_cosine"][0]
-    with pytest.raises(ValueError, match="holds 2 faces out .* of the 3 there are"):
+    with pytest.raises(ValueError, match="holds out 2 of 3 faces"):
         student(teacher=teacher(), early_stopping=True).fit(faces.data[:3])
 
 
-def test_training_resumes_and_goes_on(faces, tmp_path, monkeypatch):
+def test_training_resumes_and_continues(faces, tmp_path, monkeypatch):
     params = {"teacher": teacher(), "max_epochs": 4}
     whole = student(**params).fit(faces.data)
 
@@ -270,7 +204,7 @@ def test_clones_pickles_and_searches_keep_the_teacher(faces):
     X = faces.data[pairs.indices]
     search = GridSearchCV(
         make_pipeline(student(teacher=teacher(), max_epochs=1), PairVerifier()),
-        {"facenetembedder__learning_rate": [1e-4, 1e-2]},
+        {"distilledembedder__learning_rate": [1e-4, 1e-2]},
         cv=2,
         scoring="roc_auc",
         error_score="raise",
@@ -288,13 +222,40 @@ def test_an_embedder_with_weights_teaches_without_being_fitted(faces, tmp_path):
     assert not hasattr(pretrained, "weights_")
 
 
-def test_given_weights_learn_if_there_is_something_to_imitate(faces, tmp_path):
+def test_given_weights_are_the_start(faces, tmp_path):
     path = tmp_path / "start.pt"
     torch.save(network_of_10().state_dict(), path)
-    embedder = FaceNetEmbedder(network_of_10, path, random_state=0, max_epochs=2)
-    before = embedder.fit(faces.data).transform(faces.data)
-    after = embedder.set_params(teacher=teacher()).fit(faces.data).transform(faces.data)
-    assert not np.allclose(before, after)
+    before = FaceNetEmbedder(network_of_10, path).fit(faces.data)
+    nearly = student(teacher=teacher(), weights=path, max_epochs=1, learning_rate=1e-30)
+    np.testing.assert_allclose(
+        nearly.fit(faces.data).transform(faces.data), before.transform(faces.data), atol=1e-6
+    )
+    after = student(teacher=teacher(), weights=path).fit(faces.data)
+    assert not np.allclose(after.transform(faces.data), before.transform(faces.data))
+
+
+def test_a_network_takes_the_length_of_the_target_embeddings(faces):
+    targets = teacher().transform(faces.data)
+    for embedder, y in ((student(teacher=teacher()), None), (student(), targets)):
+        embedder.set_params(backbone="small_resnet", max_epochs=1)
+        assert embedder.fit(faces.data, y).embedding_dim_ == 10
+
+
+def test_pairs_teach_by_their_distinct_photos(faces):
+    X = faces.data[[[0, 1], [1, 2], [2, 0], [3, 3]]]
+    SEEN.clear()
+    student(teacher=teacher(), augment=False, max_epochs=1).fit(X)
+    asked = [face.tobytes() for face in np.concatenate(SEEN[1:])]
+    assert sorted(asked) == sorted(face.tobytes() for face in faces.data[:4])
+    embedder = student(teacher=teacher(), max_epochs=1).fit(X, [1, 1, 1, 1])  # labels are ignored
+    assert embedder.transform(X).shape == (4, 2, 10)
+
+
+def test_y_is_required_only_without_a_teacher():
+    assert get_tags(DistilledEmbedder()).target_tags.required
+    assert not get_tags(DistilledEmbedder(teacher())).target_tags.required
+    # it trains, so what needs no fit of its rows must not take it for a fixed network
+    assert get_tags(DistilledEmbedder(teacher())).requires_fit
 
 
 @pytest.mark.parametrize(
@@ -303,9 +264,13 @@ def test_given_weights_learn_if_there_is_something_to_imitate(faces, tmp_path):
         ({"teacher": PCA()}, NotFittedError, r"teacher=PCA\(\) is not fitted.*FrozenEstimator"),
         ({"teacher": "big"}, TypeError, "teacher='big' has no transform"),
         ({"teacher": teacher(n_values=9)}, ValueError, "returns 10 values, .* have 9"),
-        ({"teacher": teacher(fault=np.nan)}, ValueError, r"no embedding.*face\(s\) 1 of a batch"),
+        (
+            {"teacher": teacher(fault=np.nan)},
+            ValueError,
+            r"NaN, infinity or only zeros.*face\(s\) 1 of a batch",
+        ),
         ({"teacher": teacher(), "trainable": "none"}, ValueError, "trainable='none'"),
-        ({"augment": Augmentation(blend=0.5)}, ValueError, "blend=0.5, but nobody knows"),
+        ({"augment": Augmentation(blend=0.5)}, ValueError, "blend=0.5, but a blend of two"),
         (
             {"teacher": teacher(), "embedding_dim": 9, "backbone": "small_resnet"},
             ValueError,
@@ -325,25 +290,30 @@ def test_targets_that_cannot_be_imitated_are_refused(faces):
     for bad in (np.nan, np.inf, 0):
         broken = targets.copy()
         broken[5] = bad
-        with pytest.raises(ValueError, match=r"y holds no embedding.* in row 5\."):
+        with pytest.raises(ValueError, match=r"y holds NaN, infinity or only zeros.* in row 5\."):
             student().fit(faces.data, broken)
-    with pytest.raises(ValueError, match="belong to faces, but X holds pairs"):
+    with pytest.raises(ValueError, match="one embedding per row, but X holds pairs"):
         student().fit(np.stack([faces.data, faces.data], axis=1), targets)
-    with pytest.raises(ValueError, match="teacher=.* would give others"):
+    with pytest.raises(ValueError, match="teacher=.* gives others"):
         student(teacher=teacher()).fit(faces.data, targets)
     with pytest.raises(ValueError, match="returns 10 values, .* have 4"):
         student().fit(faces.data, targets[:, :4])
-    with pytest.raises(ValueError, match="shape"):
-        SiameseEmbedder(network_of_10, None).fit(faces.data, targets)
+    with pytest.raises(ValueError, match="DistilledEmbedder with teacher=None requires y"):
+        student().fit(faces.data)
+    with pytest.raises(ValueError, match="int64.*one embedding per face.*FaceNetEmbedder"):
+        student().fit(faces.data, faces.target)
+    for kind in (FaceNetEmbedder, SiameseEmbedder):
+        with pytest.raises(ValueError, match=r"\(72, 10\).*labels.*DistilledEmbedder"):
+            kind(network_of_10, None).fit(faces.data, targets)
 
 
 def test_blends_without_a_teacher_are_refused(faces):
     siamese = SiameseEmbedder(network_of_10, None, augment=Augmentation(blend=0.5))
-    with pytest.raises(ValueError, match="blend=0.5, but nobody knows"):
+    with pytest.raises(ValueError, match="blend=0.5, but a blend of two"):
         siamese.fit(faces.data, faces.target)
 
 
 def test_teacher_of_feature_vectors_is_refused():
     X = np.random.default_rng(0).normal(size=(10, 6))
     with pytest.raises(ValueError, match="backbone='mlp' takes feature vectors"):
-        FaceNetEmbedder("mlp", None, teacher=teacher()).fit(X)
+        DistilledEmbedder(teacher(), "mlp").fit(X)

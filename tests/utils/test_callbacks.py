@@ -32,7 +32,7 @@ PAIRS = make_pairs(FACES.target, random_state=0)
 X, Y = FACES.data[PAIRS.indices], PAIRS.target
 
 
-def centred_face(photo):
+def centered_face(photo):
     """Detect a face in the middle of every photo, as YuNet reports one."""
     height, width = photo.shape[:2]
     points = np.array([[0.35, 0.4], [0.65, 0.4], [0.5, 0.55], [0.38, 0.7], [0.62, 0.7]])
@@ -71,12 +71,12 @@ class MeanPixel(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
 
 def offset(estimator, X, y=None):
-    """Score a MeanPixel: 0 if what it returns is centred."""
+    """Score a MeanPixel: 0 if what it returns is centered."""
     return -abs(estimator.transform(X).mean())
 
 
 class Recorder:
-    """Note what callbacks are told, in its order."""
+    """Record the calls of a callback, in order."""
 
     max_propagation_depth = None  # down to the innermost estimator
 
@@ -118,7 +118,7 @@ def screen():
 
 @pytest.fixture
 def pipe():
-    return make_pipeline(FaceAligner(detector=centred_face), MeanPixel(), PairVerifier())
+    return make_pipeline(FaceAligner(detector=centered_face), MeanPixel(), PairVerifier())
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def onnx_file(tmp_path):
     helper = onnx.helper
     graph = helper.make_graph(
         [helper.make_node("GlobalAveragePool", ["x"], ["y"])],
-        "mean_colour",
+        "mean_color",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ("n", 3, 32, 32))],
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ("n", 3, 1, 1))],
     )
@@ -142,7 +142,7 @@ def onnx_file(tmp_path):
 @pytest.mark.parametrize("name", ["FaceAligner", "OnnxEmbedder", "PairVerifier"])
 def test_a_fit_of_one_piece_is_one_task(name, onnx_file):
     estimator, rows = {
-        "FaceAligner": (FaceAligner(detector=centred_face), X),
+        "FaceAligner": (FaceAligner(detector=centered_face), X),
         "OnnxEmbedder": (OnnxEmbedder(onnx_file), X),
         "PairVerifier": (PairVerifier(), MeanPixel().fit_transform(X)),
     }[name]
@@ -236,13 +236,13 @@ def test_weighted_scores_of_a_verifier(by_name):
     assert expected != pytest.approx(accuracy_score(y, verifier.predict(score)))
 
 
-def test_attributes_are_made_for_those_who_look_only():
+def test_attributes_are_computed_only_for_callbacks_that_use_them():
     class Unwatched(CallbackSupportMixin, BaseEstimator):
         @with_callbacks
         def fit(self, X, y=None):
             with epochs_as_tasks(self, X, y, 1) as epochs:
                 epochs.begin()
-                epochs.end(lambda: pytest.fail("copied the network for nobody"))
+                epochs.end(lambda: pytest.fail("copied the network without need"))
             return self
 
     recorder = Recorder()
@@ -297,7 +297,7 @@ def test_bars_of_a_grid_search(n_jobs, pipe, screen):
 
 def test_bars_of_epochs_in_a_grid_search_over_margins(screen):
     pipe = make_pipeline(
-        FaceAligner(detector=centred_face),
+        FaceAligner(detector=centered_face),
         FaceNetEmbedder(average_pool, None, max_epochs=2, random_state=0),
         PairVerifier(),
     )
