@@ -50,8 +50,6 @@ def test_pickles_hold_data_only(fitted):
         modules = Modules(pickle.dumps(estimator))
         modules.load()
         allowed = {"skface", "numpy", "builtins"}
-        if "training_state_" in vars(estimator):  # the loss that warm_start continues, by class
-            allowed |= {"torch", "collections"}
         assert modules.names <= allowed, name
 
 
