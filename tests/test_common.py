@@ -20,6 +20,7 @@ from sklearn.utils import estimator_checks
 
 import skface
 from skface import (
+    DistilledEmbedder,
     FaceAligner,
     FaceNetEmbedder,
     IdentityKFold,
@@ -82,6 +83,12 @@ ESTIMATORS = {
     "FaceAligner-nan": FaceAligner(detector=centred_face, on_failure="nan"),
     "FaceNetEmbedder": FaceNetEmbedder(weights=None, max_epochs=1, random_state=0),
     "FaceNetEmbedder-callable": FaceNetEmbedder(average_pool, None, max_epochs=1, random_state=0),
+    "DistilledEmbedder": DistilledEmbedder(
+        FaceNetEmbedder(average_pool, None, trainable="none", random_state=1),
+        average_pool,
+        max_epochs=1,
+        random_state=0,
+    ),
     "OnnxEmbedder": OnnxEmbedder("@"),
     "SiameseEmbedder": SiameseEmbedder(average_pool, None, max_epochs=1, random_state=0),
     "SiameseVerifier": SiameseVerifier(average_pool, None, max_epochs=1, random_state=0),
@@ -319,7 +326,10 @@ def test_pixels_out_of_range_are_refused(name, build):
         estimator.fit(X.astype(int) + 300, y)
 
 
-@pytest.mark.parametrize("name", ["FaceNetEmbedder", "SiameseEmbedder", "OnnxEmbedder", "PerFace"])
+@pytest.mark.parametrize(
+    "name",
+    ["DistilledEmbedder", "FaceNetEmbedder", "SiameseEmbedder", "OnnxEmbedder", "PerFace"],
+)
 def test_feature_names_and_pandas_output(name, build):
     pandas = pytest.importorskip("pandas")
     X, y = rows_for(name, "faces")

@@ -1,5 +1,6 @@
 """OnnxEmbedder on small ONNX files made here, and on the real OpenVINO network."""
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from skface import FaceNetEmbedder, OnnxEmbedder, make_faces
+from skface.weights import weights_info
 
 onnx = pytest.importorskip("onnx")
 RETAIL = "face-reidentification-retail-0095"
@@ -48,8 +50,8 @@ def write_network(path, shape=("n", 3, 16, 16)):
 def by_hand(X, color="rgb", mean=127.5, std=127.5):
     rows = []
     for face in X.astype(float):
-        color = face.mean(axis=(0, 1))[:: 1 if color == "rgb" else -1]
-        vector = (color - mean) / std @ WEIGHT
+        means = face.mean(axis=(0, 1))[:: 1 if color == "rgb" else -1]
+        vector = (means - mean) / std @ WEIGHT
         rows.append(vector / np.linalg.norm(vector))
     return np.array(rows)
 
@@ -84,6 +86,52 @@ def test_flip_pairs_and_missing_faces(faces, tmp_path):
     X = faces.data / 255
     X[1] = np.nan
     assert np.isnan(embedder.transform(X)).any(axis=1).tolist() == [False, True, *[False] * 7]
+
+
+def test_flip_averages_unit_vectors(faces, tmp_path):
+    """With a network that mirror images change: it sees the left half of a face only."""
+    helper = onnx.helper
+    nodes = [
+        helper.make_node("Slice", ["x", "start", "end", "axis"], ["left"]),
+        helper.make_node("ReduceMean", ["left", "axes"], ["mean"], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["y"]),
+    ]
+    constants = {"start": [0], "end": [8], "axis": [3], "axes": [2, 3]}
+    graph = helper.make_graph(
+        nodes,
+        "left_half",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ("n", 3, 16, 16))],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ("n", 8))],
+        [
+            *(onnx.numpy_helper.from_array(np.array(v), name) for name, v in constants.items()),
+            onnx.numpy_helper.from_array(WEIGHT, "w"),
+        ],
+    )
+    path = tmp_path / "left.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, path)
+    left, right = by_hand(faces.data[:, :, :8]), by_hand(faces.data[:, :, 8:])
+    expected = (left + right) / np.linalg.norm(left + right, axis=1, keepdims=True)
+    embedder = OnnxEmbedder(path, flip=True).fit(faces.data)
+    np.testing.assert_allclose(embedder.transform(faces.data), expected, atol=1e-5)
+
+
+def test_registered_weights_bring_their_preprocessing_and_parameters_change_it(faces, skface_home):
+    pytest.importorskip("openvino")
+    entry = weights_info(RETAIL).preprocessing
+    found = OnnxEmbedder(RETAIL).fit(faces.data).preprocessing_
+    assert found == dataclasses.replace(entry, size=(128, 128))
+    changed = OnnxEmbedder(RETAIL, color="rgb", std=2.0).fit(faces.data).preprocessing_
+    assert changed == dataclasses.replace(entry, size=(128, 128), color="rgb", std=2.0)
+
+
+def test_a_fit_that_fails_leaves_the_fitted_state_alone(faces, tmp_path):
+    embedder = OnnxEmbedder(write_network(tmp_path / "net.onnx")).fit(faces.data)
+    expected = embedder.transform(faces.data)
+    embedder.set_params(weights=write_network(tmp_path / "open.onnx", ("n", 3, "h", "w")))
+    with pytest.raises(ValueError, match="input_size"):
+        embedder.fit(faces.data)
+    np.testing.assert_array_equal(embedder.transform(faces.data), expected)
 
 
 def test_the_file_travels_with_the_pickle(faces, tmp_path):

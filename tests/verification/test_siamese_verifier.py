@@ -97,7 +97,7 @@ def test_the_threshold_may_change_after_fit(trained, pairs):
         again.set_params(threshold=1.5).predict(pairs.data)
 
 
-def test_scikit_learn_tunes_the_threshold_without_training_anew(pairs, monkeypatch):
+def test_scikit_learn_tunes_the_threshold_without_training_again(pairs, monkeypatch):
     fits = []
     fit = SiameseVerifier.fit
     monkeypatch.setattr(
