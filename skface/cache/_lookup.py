@@ -176,7 +176,7 @@ class _Filling:
         batches = [left[i : i + batch_size] for i in range(0, len(left), batch_size)]
         self._batches.extend(batches)
         if batches:
-            self._batches.rotate(secrets.randbelow(len(batches)))  # whatever the user has seeded
+            self._batches.rotate(secrets.randbelow(len(batches)))  # not from a seeded generator
             for values in compute(self._take_batches()):
                 self._keep(values, self._computing.popleft())
         return {
@@ -194,7 +194,7 @@ class _Filling:
         return self._missing(places)
 
     def _take_batches(self) -> Iterator[NDArray[np.intp]]:
-        """Yield the images of each batch whose values are still missing."""
+        """Yield the indices of the images of each batch that are still missing."""
         while self._batches:
             batch = self._batches.popleft()
             left = self._read(batch)

@@ -28,7 +28,7 @@ from skface import (
 from skface.cache._fingerprint import fingerprint
 
 
-def test_transformers_are_told_apart_by_what_their_values_depend_on():
+def test_fingerprints_depend_on_what_values_depend_on():
     pca = PCA(3, svd_solver="full", random_state=0).fit(FACES.data.reshape(20, -1) / 255)
     assert fingerprint(pickle.loads(pickle.dumps(pca))) == fingerprint(pca)
     assert fingerprint(pca, "file") != fingerprint(pca, "pixels")

@@ -34,7 +34,7 @@ def test_one_item_is_made_while_another_is_used_and_never_more():
     coming = prefetch(items())
     assert made == []
     assert next(coming) == 0
-    assert reached.wait(10)  # the second is made although nobody has asked for it
+    assert reached.wait(10)  # the second is made before it is asked for
     for n in range(1, 9):
         assert len(made) <= n + 1
         assert next(coming) == n
