@@ -2,9 +2,9 @@
 Shrink an embedder
 ==================
 
-A small network learns to give the embeddings that a large one gives. That takes no labels: photos
-of anybody will do, and so will blends of two faces. Here a network of a 27th of the size learns
-from a teacher, and, to compare, from labels.
+A small network learns to give the embeddings that a large one gives. It needs no labels, so any
+photos of faces can be used, and blends of two faces too. Here a network of a 27th of the size
+learns from a teacher and, for comparison, from labels.
 """
 
 # %%

@@ -39,4 +39,4 @@ class CacheWarning(UserWarning):
 
 
 class FewImpostorsWarning(UserWarning):
-    """Too few impostor pairs to measure, or to guarantee, so low a rate."""
+    """Too few impostor pairs for the false acceptance or false match rate that was asked for."""

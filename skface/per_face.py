@@ -56,12 +56,12 @@ class PerFace(CallbackSupportMixin, MetaEstimatorMixin, RowTransformer, BaseEsti
     """Apply a per-face transformer to faces or to pairs, each distinct face once.
 
     scikit-learn's transformers take neither pairs nor images. PerFace passes them one face per row,
-    and groups the results in pairs again. `transform` passes a batch of faces at a time, so a
-    pipeline from photos to embeddings needs memory for one batch of photos only. While the last
-    step of a pipeline transforms one batch, the other steps transform the next one. `fit` passes
-    all faces at once; but a transformer that learns nothing from faces, such as an aligner or a
-    pretrained network, is fitted on one face. A face that an earlier step did not find (all NaN) is
-    not passed to the transformer, and its values are NaN.
+    and groups the results into pairs. `transform` passes a batch of faces at a time, so a pipeline
+    from photos to embeddings needs memory for one batch of photos only. While the last step of a
+    pipeline transforms one batch, the other steps transform the next one. `fit` passes all faces at
+    once. A transformer that learns nothing from faces, such as an aligner or a pretrained network,
+    is fitted on one face only. A face that an earlier step did not find (all NaN) is not passed to
+    the transformer, and its values are NaN.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def make_face_verifier(
     on_failure: str = "raise",
     cache: str | PathLike[str] | EmbeddingCache | None = None,
 ) -> Pipeline:
-    """Build the pipeline from photos to decisions, with the crop that the weights were trained on.
+    """Build the pipeline from photos to decisions, with the crop that the weights need.
 
     The default network and detector come with skface. `fit` learns the threshold and the
     calibration from labeled pairs.
@@ -106,10 +106,10 @@ def load_face_verifier(
 ) -> Pipeline:
     """Load a fitted verifier, which needs no labeled pairs.
 
-    This is the pipeline of `make_face_verifier`. Its threshold and calibration are learned from
-    pairs of photos of LFW [1]_, of people on whom "skface-mini" was not trained; see
-    docs/model_card.md. These are press photos of public figures. Your photos may be easier or
-    harder, so fit to labeled pairs of your own if you can, or measure the accuracy on a few of them
+    This is the pipeline of `make_face_verifier`. Its threshold and calibration were learned from
+    pairs of photos of LFW [1]_. They show people on whom "skface-mini" was not trained; see
+    docs/model_card.md. The photos are press photos of public figures. Your photos may be easier or
+    harder. If you can, fit to labeled pairs of your own, or measure the accuracy on a few of them
     with ``verifier.score(X, y)``. Do not use `cross_validate` for that: it fits a clone.
 
     Parameters

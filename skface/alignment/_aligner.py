@@ -44,10 +44,9 @@ class FaceAligner(
 
     A detector finds faces and five landmarks of each: OpenCV's YuNet [1]_, or a smaller network
     that comes with skface. One face is chosen. The photo is rotated, scaled and shifted so that the
-    landmarks fit those of the crop (least-squares similarity [2]_). A network detects one face in
-    several cells of its grids. These detections are averaged [3]_, so that a little noise moves the
-    landmarks only a little. Photos may differ in size. Each distinct photo of pairs is processed
-    once.
+    landmarks fit those of the crop (least-squares similarity [2]_). The detector finds one face in
+    several cells of its grids. These detections are averaged [3]_, so that the landmarks vary less
+    with noise. Photos may differ in size. Each distinct photo of pairs is processed once.
 
     Parameters
     ----------
@@ -61,8 +60,9 @@ class FaceAligner(
         The detector:
 
         * "auto": YuNet, which is better, if its file is available, else "skface-detector". Nothing
-          is downloaded. `detector_name_` says which one is used. ``Pipeline(memory=...)`` cannot
-          notice that "auto" is another detector on another machine: name the detector there.
+          is downloaded. `detector_name_` says which one is used. ``Pipeline(memory=...)`` does not
+          notice that "auto" means another detector on another machine: with `memory`, name the
+          detector.
         * "yunet": downloaded if it is not available, unless ``SKFACE_OFFLINE=1`` is set.
         * "skface-detector": comes with skface.
         * path of an ONNX file with the inputs and outputs of YuNet.
@@ -77,21 +77,22 @@ class FaceAligner(
     min_score : float, default=0.6
         Lowest score of a face, from 0 to 1.
     detection_size : int, default=640
-        Longer side, in pixels, to which larger photos are scaled down for detection. The time
-        grows with its square. Faces of a few pixels need a larger one; 320 is enough for photos
-        that a face fills. Photos of less than 240 pixels are enlarged to 240, by a factor of 2 at
-        most. If no face is found, detection is tried at half the scale, because faces wider than
-        about 600 pixels may be missed, and then at up to twice the size of the photo.
+        Longer side, in pixels, to which larger photos are scaled down for detection. The time grows
+        with its square. Faces of a few pixels need a larger value; 320 is enough for photos that a
+        face fills. Photos whose longer side has less than 240 pixels are enlarged to 240, by a
+        factor of at most 2. If no face is found, detection is repeated at half the scale, because
+        faces wider than about 600 pixels may be missed. If there is still none, it is repeated with
+        the longer side at `detection_size`, or at twice the size of the photo if that is less.
     on_failure : {"raise", "nan"}, default="raise"
         What to do with photos without a usable face. "raise" raises an error that names all of
-        them. "nan" warns, and their crops are NaN; it also accepts files that are missing or
-        broken.
+        them. "nan" warns, and returns crops of NaN for them; missing and broken files are treated
+        in the same way.
     image_shape : tuple (H, W) or (H, W, 3), default=None
         Shape of one photo, needed for flattened rows only.
     n_jobs : int, default=None
         Number of threads, each of which processes a photo at a time; -1 means all processors. None
         means the number that a :func:`joblib.parallel_config` context sets. Without such a context,
-        a network is run in all threads that this process may use, and a function in one.
+        a detector network runs in all threads that this process may use, and a function in one.
 
     Attributes
     ----------
@@ -107,7 +108,7 @@ class FaceAligner(
     See Also
     --------
     FaceNetEmbedder : Embeds the crops.
-    make_face_verifier : Pipeline of aligner, embedder and verifier that fit each other.
+    make_face_verifier : Pipeline of an aligner, an embedder and a verifier that match.
 
     References
     ----------
@@ -198,7 +199,7 @@ class FaceAligner(
         Returns
         -------
         crops : ndarray of shape (n, height, width, 3) or (n, 2, height, width, 3)
-            RGB. With ``on_failure="raise"`` uint8. With "nan" float32 from 0 to 1, and NaN where
+            RGB. With ``on_failure="raise"``, uint8. With "nan", float32 from 0 to 1, and NaN where
             no usable face was found.
 
         Raises
@@ -229,7 +230,7 @@ class FaceAligner(
         return rows.regroup(crops)
 
     def detect(self, X: Any) -> Bunch:
-        """Detect all faces: those among which `transform` chooses.
+        """Detect all faces, among which `transform` chooses.
 
         Parameters
         ----------

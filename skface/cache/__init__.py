@@ -1,4 +1,4 @@
-"""EmbeddingCache: values of images on disk, so that none is computed twice."""
+"""EmbeddingCache: stores on disk what a transformer computes for each image."""
 
 from skface.cache._embedding_cache import CacheInfo, EmbeddingCache
 from skface.exceptions import CacheError, CacheWarning

@@ -1,4 +1,4 @@
-"""EmbeddingCache: where values of images are kept, and how they are checked."""
+"""EmbeddingCache: the folder of stored values, its limit, and how files are checked."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from skface.cache._session import open_session
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What a cache holds, and how often it was used.
+    """Contents of a cache, and how often it was used.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class CacheInfo:
     max_bytes : int or None
         Bound of `n_bytes`.
     hits, misses : int
-        Number of distinct photos, over all calls of this process, whose values were found, and
-        whose values had to be computed.
+        Over all calls of this process, the number of distinct photos whose values were found
+        (`hits`), or had to be computed (`misses`).
     """
 
     n_values: int
@@ -39,13 +39,14 @@ class CacheInfo:
 
 
 class EmbeddingCache:
-    """Values of photos on disk, for :class:`skface.PerFace`.
+    """Store on disk the values that :class:`skface.PerFace` computes for photos.
 
     A value is found by the transformer that computed it (its class, parameters and fitted
     attributes, and the versions of the packages that compute) and by the content of the photo.
-    Another network, or another photo of the same name, has other values. Threads, processes and
-    estimators may use a cache at the same time, and share the work. The cache is one SQLite
-    database. A process that is killed loses the batch that it was computing, and nothing else.
+    Another network, or another photo of the same name, therefore has values of its own. Threads,
+    processes and estimators may use one cache at the same time, and share the work. The cache is
+    one SQLite database. A process that is killed loses the batch that it was computing, and nothing
+    else.
 
     Parameters
     ----------
@@ -53,19 +54,21 @@ class EmbeddingCache:
         Folder of the file ``embeddings.sqlite``. Both are created when the cache is first used.
         Choose a local disk: SQLite does not work reliably over a network.
     max_bytes : int, default=None
-        Bound of the bytes in use, whenever this object stores values. The least recently used
-        values are dropped first. A log of a few MB lies beside the file while it is in use.
+        Bound of the bytes in use, None for no bound. When this object stores values, it drops the
+        least recently used ones beyond the bound. While the file is in use, a log of a few MB lies
+        beside it.
     check_files : {"always", "once"}, default="always"
-        When to ask the file system whether image files have changed: in every call, or once per
-        process and working directory. "once" suits a search over whole pipelines, which uses the
-        same thousands of files in every fold. A file that changes later is not noticed until the
-        process ends or :meth:`clear` is called. A missing file is an error in either case.
+        When to ask the file system whether image files have changed: in every call ("always"), or
+        once per process and working directory ("once"). "once" suits a search over whole pipelines,
+        which uses the same thousands of files in every fold. With "once", a later change is not
+        noticed until the process ends or :meth:`clear` is called. A missing file is an error in
+        either case.
 
     Notes
     -----
-    A file is read again if its size, its inode, or its time of modification or of change differs,
-    and in the first two seconds after a change. With "once", a file is still compared when it is
-    read and after its value was computed.
+    A file is read again if its size, its inode, its time of modification or its time of change
+    differs. It is also read again in the first two seconds after a change. With "once", these are
+    still compared when the file is read and after its value was computed.
 
     Functions and classes of your own are identified by their name and the version of their
     package. If you edit one, its old values are still found: call

@@ -1,4 +1,4 @@
-"""What identifies a fitted transformer: a digest of all that its values depend on."""
+"""Digest of everything that the values of a fitted transformer depend on."""
 
 import functools
 from typing import Any
@@ -26,9 +26,9 @@ _COMPUTING_PACKAGES = (
 
 
 def fingerprint(transformer: BaseEstimator, *more: Any) -> bytes:
-    """Digest what the values of a fitted transformer depend on.
+    """Digest everything that the values of a fitted transformer depend on.
 
-    That is its class, its parameters and fitted attributes, as in
+    These are its class, its parameters and fitted attributes, as in
     :func:`skface._utils.digests.digest_value`, and the versions of the packages that compute.
 
     Parameters
@@ -36,7 +36,7 @@ def fingerprint(transformer: BaseEstimator, *more: Any) -> bytes:
     transformer : estimator
         A fitted transformer or pipeline.
     *more : object
-        What else the values depend on.
+        Other objects that the values depend on.
 
     Returns
     -------

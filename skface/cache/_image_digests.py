@@ -1,4 +1,4 @@
-"""What identifies an image: a digest of its content, kept for a file until it changes."""
+"""Digests that identify images by content; that of a file is kept until the file changes."""
 
 import os
 import time

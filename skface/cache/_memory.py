@@ -29,7 +29,7 @@ class MemoryCache:
 
     def find(self, images: list[bytes | None]) -> NDArray[np.intp]:
         """Return the places of images, -1 for those that are not here."""
-        place_of: Any = self._place_of.get  # None is no key
+        place_of: Any = self._place_of.get  # None is not a key
         return np.fromiter(map(place_of, images, repeat(-1)), np.intp, len(images))
 
     def take(self, places: NDArray[np.intp]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What a process keeps of an open cache."""
+"""The open cache of a process: values in memory, digests of images, and the store."""
 
 import os
 import threading
@@ -90,7 +90,7 @@ class CacheSession:
     ) -> bool:
         """Store values, and return whether all were new.
 
-        A full disk is a warning, the first time.
+        A full disk gives a warning, but only once.
         """
         try:
             if max_bytes is not None:
@@ -117,7 +117,7 @@ class CacheSession:
                 excess -= memory.nbytes
 
     def _write_uses(self) -> None:
-        """Tell the store which values were used, since it drops the least recently used ones."""
+        """Record in the store which values were used: it drops the least recently used ones."""
         for (transformer, _), memory in list(self._memory.items()):
             for milliseconds, images in memory.pop_uses().items():
                 self.store.touch(transformer, images, milliseconds)

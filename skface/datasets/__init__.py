@@ -1,8 +1,8 @@
 """Synthetic and blended faces, pairs of faces, folders of photos, and Labeled Faces in the Wild.
 
-Every function but :func:`make_pairs`, which returns indices, returns a :class:`sklearn.utils.Bunch`
-whose ``data`` is the X and whose ``target`` is the y of an estimator. Photos stay paths; estimators
-decode them.
+Every function returns a :class:`sklearn.utils.Bunch`. Its ``data`` is the X and its ``target`` the
+y of an estimator; :func:`make_pairs` returns ``indices`` of faces instead of ``data``. Photos in
+files are given as paths, which estimators decode.
 """
 
 from skface.datasets._blending import blend_people

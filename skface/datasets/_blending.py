@@ -27,8 +27,8 @@ def blend_people(
     either evenly or more in some places than in others, and then warped a little. Mixture and warp
     are the same for all pictures of a synthetic person. The given faces stay in the result.
 
-    Faces must be cropped alike, as `FaceAligner` does. Blend the people of a training set only,
-    never those of a test set.
+    Faces must be aligned to the same crop, as `FaceAligner` does. Blend the people of a training
+    set only, never those of a test set.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def blend_people(
     y : array-like of shape (n,)
         The person on each face; at least two people.
     n_blends : int, default=5
-        Number of synthetic people for each given one. Each is blended with a different person, as
-        long as there are enough people. After that, blends of the same two people differ in mixture
+        Number of synthetic people for each given person. Each is a blend with a different person,
+        as long as there are enough people. Further blends of the same two people differ in mixture
         and warp only.
     bend : float, default=0.05
         Strength of the warp: about the standard deviation of the shifts, in units of half the sides
@@ -68,8 +68,8 @@ def blend_people(
 
     Notes
     -----
-    Mixup [1]_ mixes labeled images for training, and their labels too. Here a mixture is a new
-    class.
+    Mixup [1]_ mixes labeled images for training, and mixes their labels too. Here a mixture is a
+    new identity.
 
     References
     ----------
@@ -128,7 +128,7 @@ def _pixels_of_one_size(rows: Rows) -> np.ndarray:
     if odd:
         raise ValueError(
             f"X holds faces of differing sizes, {faces[0].shape[:2]} in row 0 and others in row "
-            f"{format_items(odd)}. Crop them alike, for example with FaceAligner."
+            f"{format_items(odd)}. Align them to one crop, for example with FaceAligner."
         )
     missing = [i for i in range(rows.n_rows) if rows.images.is_missing(i)]
     if missing:

@@ -38,7 +38,7 @@ def load_face_folder(folder: str | os.PathLike[str], *, min_images_per_identity:
     FileNotFoundError
         If the folder does not exist.
     ValueError
-        If nobody has `min_images_per_identity` photos.
+        If no person has `min_images_per_identity` photos.
 
     Warns
     -----
@@ -78,7 +78,7 @@ def load_face_folder(folder: str | os.PathLike[str], *, min_images_per_identity:
         skipped += [f"{entry.name}/{file.name}" for file in files if not _is_photo(file)]
     if skipped:
         warnings.warn(
-            f"{len(skipped)} files of {folder} are skipped, for they are not images or not in the "
+            f"{len(skipped)} files of {folder} are skipped: they are not images, or not in the "
             f"folder of a person: {format_items(skipped)}.",
             stacklevel=2,
         )

@@ -34,7 +34,8 @@ def load_lfw_pairs(
         :func:`sklearn.datasets.get_data_home`.
     subset : {"train", "test", "10_folds"}, default="train"
         View 1, for development: "train" (2,200 pairs) and "test" (1,000). View 2, for the final
-        report: "10_folds" (6,000 pairs in ten folds without a person in common), to be used once.
+        report: "10_folds" (6,000 pairs in ten folds without a person in common), to be used only
+        once.
     funneled : bool, default=True
         Whether to use the photos in ``lfw_funneled`` or those in ``lfw``.
 
@@ -121,7 +122,9 @@ def _read_lfw_index(path: Path) -> tuple[int, int, list[tuple[str, int, str, int
         n_folds = folds[0] if folds else 1
         pairs = list(_parse_lfw_pairs(rows[1:], n_per_class))
     except (IndexError, ValueError) as error:
-        raise ValueError(f"{path} is no index of LFW pairs: {error}. Download it again.") from error
+        raise ValueError(
+            f"{path} is not an index of LFW pairs: {error}. Download it again."
+        ) from error
     if len(pairs) != 2 * n_folds * n_per_class:
         raise ValueError(
             f"{path} announces {2 * n_folds * n_per_class} pairs and holds {len(pairs)}: the file "

@@ -1,4 +1,4 @@
-"""Cartoon faces of people who do not exist."""
+"""Cartoon faces of synthetic people."""
 
 from numbers import Integral, Real
 

@@ -48,7 +48,7 @@ class Teacher:
     Raises
     ------
     sklearn.exceptions.NotFittedError
-        If it is not fitted, and learns in `fit`.
+        If it has to be fitted, and is not.
     ValueError
         If it does not return vectors.
     """

@@ -42,9 +42,10 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
     """Map faces to unit vectors with a network that imitates a teacher (knowledge distillation).
 
     The network learns to give the same embeddings as the teacher, which is most often a larger
-    network. No labels are needed, so any photos of faces will do. Every training face is augmented
-    at random, and may be blended with another, before teacher and network embed it. A few thousand
-    photos are enough then [1]_. Instead of a teacher, `y` may hold one target embedding per face.
+    network. No labels are needed, so any photos of faces can be used. Every training face is
+    augmented at random, and may be blended with another, before teacher and network embed it. With
+    this, a few thousand photos are enough [1]_. Instead of a teacher, `y` may hold one target
+    embedding per face.
 
     Training minimizes the mean of 1 - cosine to the target embeddings, plus 3 times the mean
     squared difference between the cosines within a batch and those of its targets [2]_. Large
@@ -56,18 +57,18 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
         A fitted transformer from faces, (n, H, W, 3) RGB of uint8, to (n, d) vectors, such as
         another embedder. It receives the augmented training faces, at their own size (or
         `image_shape`). Wrap a teacher that was trained in :class:`sklearn.frozen.FrozenEstimator`,
-        so that :func:`sklearn.base.clone` keeps it fitted. Embedders with given weights need
-        neither that nor fitting. The teacher is pickled with the estimator; set it to None after
-        `fit` to leave it out. None means that `y` holds the target embeddings.
+        so that :func:`sklearn.base.clone` keeps it fitted. An embedder with given weights needs
+        neither wrapping nor fitting. The teacher is pickled with the estimator; set it to None
+        after `fit` to leave it out. None means that `y` holds the target embeddings.
     %(backbone)s
     %(weights)s
     %(image_shape)s
     trainable : {"auto", "all", "head"} or int, default="auto"
-        Which part of the network `fit` trains: all of it, which is also "auto"; the head, which is
-        its last layer; or the head and this many stages before it.
+        Which part of the network `fit` trains. "all" and "auto" mean all of it, and "head" its last
+        layer. An int means the head and this many stages before it.
     embedding_dim : int, default=None
-        Length of the embedding, which must be that of the target embeddings. None takes theirs,
-        unless `weights` or a callable `backbone` fix it.
+        Length of the embedding, which must be that of the target embeddings. None takes that
+        length, unless `weights` or a callable `backbone` determine it.
     n_faces_per_batch : int, default=64
         Faces in a training batch.
     %(optimization)s
@@ -177,7 +178,7 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
         Parameters
         ----------
         X : faces or pairs
-            Rows of images, see the user guide. Of pairs, each distinct photo is a training face.
+            Rows of images, see the user guide. In pairs, each distinct photo is a training face.
             Vectors (n, d) for a backbone over feature vectors, without a teacher.
         y : array-like of shape (n, d), default=None
             Without a teacher, the target embedding of each face, of any length above 0. With a
@@ -196,7 +197,7 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
         TypeError
             If `teacher` is not a transformer.
         sklearn.exceptions.NotFittedError
-            If `teacher` is not fitted, and learns in `fit`.
+            If `teacher` has to be fitted, and is not.
         FloatingPointError
             If training diverges.
         skface.exceptions.WeightsError

@@ -30,8 +30,9 @@ _MINING = ("semi_hard", "hard", "all")
 class FaceNetEmbedder(NetworkEstimator, BaseEmbedder):
     """Map faces to unit vectors with a pretrained network, or train one with the triplet loss.
 
-    Given weights are not trained, unless `trainable` says so. Without weights, `fit` trains the
-    network from scratch, as FaceNet [1]_. Each distinct photo of pairs is embedded once.
+    With given weights, `fit` trains nothing unless `trainable` is "all", "head" or an int. Without
+    weights, `fit` trains the network from scratch, as FaceNet was trained [1]_. Each distinct photo
+    of pairs is embedded once.
 
     On pairs, `fit` recovers identities: photos that genuine pairs connect have one identity, and
     groups of photos without a genuine pair between them have different identities. If no pair
@@ -77,8 +78,9 @@ class FaceNetEmbedder(NetworkEstimator, BaseEmbedder):
         One array per measure, with one value per epoch; empty if nothing was trained. Loss and
         measures are means over the training batches: "epoch", "loss", "mean_genuine_distance" and
         "mean_impostor_distance" (squared L2, 0 to 4), and "learning_rate". The triplet loss adds
-        "active_triplets" (number with a loss above 0) and "active_fraction" (share of the anchors
-        in one). Early stopping adds "validation_eer" and "validation_tar" (TAR at a FAR of 1 %).
+        "active_triplets" (number of triplets with a loss above 0) and "active_fraction" (share of
+        the anchors that are in such a triplet). Early stopping adds "validation_eer" and
+        "validation_tar" (TAR at a FAR of 1 %).
     %(training_attributes)s
 
     See Also

@@ -28,7 +28,7 @@ _RUNTIMES = ("onnxruntime", "openvino")
 
 @share_docs(DOCS)
 class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
-    """Map faces to the unit sphere with a network from an ONNX or OpenVINO file.
+    """Map faces to unit vectors with a network from an ONNX or OpenVINO file.
 
     `fit` reads the file and keeps its bytes as a fitted attribute, so a pickled pipeline needs no
     file. The session that runs the network is built once per process.
@@ -187,7 +187,7 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
         return path
 
     def _choose_preprocessing(self, size: tuple[int, int]) -> Preprocessing:
-        """Return that of the parameters, else of registered weights, else the default."""
+        """Return the value of the parameter, else of registered weights, else the default."""
         known = None
         if isinstance(self.weights, str) and self.weights in REGISTRY:
             known = weights_info(self.weights).preprocessing

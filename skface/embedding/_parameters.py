@@ -22,21 +22,22 @@ backbone : str or callable, default=None
     callable without arguments that returns a ``torch.nn.Module`` from (n, 3, H, W) to (n, d).
     The network of a callable receives ``(pixels - 127.5) / 127.5``. An estimator can be pickled
     only if its callable is a named function of a module. None means the network that `weights`
-    belong to, and "small_resnet" without weights.""",
+    belong to, or "small_resnet" without weights.""",
     "weights": """\
 weights : str, path or None, default="skface-mini"
-    A registered name (see :func:`skface.weights.list_weights`); "skface-mini" needs no download.
-    Or a file (.pt, .pth, .safetensors, or .xml for "retail_0095") with the weights of `backbone`,
-    which gets the preprocessing of its backbone. Or None for random weights.""",
+    A registered name, a file, or None for random weights. :func:`skface.weights.list_weights`
+    returns the names; "skface-mini" needs no download. A file (.pt, .pth, .safetensors, or .xml
+    for "retail_0095") holds weights of `backbone`, and faces get the preprocessing of that
+    backbone.""",
     "image_shape": """\
 image_shape : tuple (H, W) or (H, W, 3), default=None
     Shape of flattened images, and the size that faces are resized to for a network that takes
     any size. None takes the size of the training faces.""",
     "trainable": """\
 trainable : {"auto", "all", "head", "none"} or int, default="auto"
-    Which part of the network `fit` trains: all of it; the head, which is its last layer; the head
-    and this many stages before it; or nothing. "auto" means "none" with given weights and
-    "all" without.""",
+    Which part of the network `fit` trains. "all" means all of it, and "head" its last layer. An
+    int means the head and this many stages before it. "none" means nothing. "auto" means "none"
+    with given weights and "all" without.""",
     "embedding_dim": """\
 embedding_dim : int, default=None
     Length of the embedding. None takes the network's own.""",
@@ -63,7 +64,8 @@ early_stopping : bool, default=False
     no longer improves, and to keep the network of the best epoch. If no epoch is as good as the
     start, the network of the start is kept.
 validation_fraction : float, default=0.1
-    Share of the identities to hold out, two at least. Only used if `early_stopping` is True.
+    Share of the identities to hold out, but at least two identities. Only used if
+    `early_stopping` is True.
 n_iter_no_change : int, default=10
     Epochs without improvement before training stops. Only used if `early_stopping` is True.""",
     "continuing": """\
@@ -73,14 +75,14 @@ warm_start : bool, default=False
     identities if the faces are the same.
 checkpoint_dir : str or path, default=None
     Folder in which `fit` saves its state after every epoch. If the process is killed, the same
-    `fit` on the same faces resumes there and gives the same network. Each combination of
-    parameters and faces has its own file, so a grid search may share the folder. Needs an int as
-    `random_state`. Functions are identified by module and name: if you change the code of one,
-    delete the files.
+    `fit` on the same faces resumes there and ends at the same network. Each combination of
+    parameters and faces has its own file, so a grid search may share the folder. Needs an int
+    as `random_state`. Functions are identified by module and name: if you change the code of
+    one, delete the files.
 chunk_size : int, default=256
-    Faces of a training batch that pass through the network at a time, at least 3. A larger batch
-    takes the memory of one chunk only, but twice the computation. Batch normalization sees one
-    chunk.""",
+    Faces of a training batch that pass through the network at a time, at least 3. A larger
+    batch needs only the memory of one chunk, but twice the computation. Batch normalization
+    uses the statistics of one chunk.""",
     "precision": """\
 precision : {"auto", "float32", "bfloat16"}, default="auto"
     Arithmetic of training and of embedding. The vectors are always float32. "auto" means bfloat16
@@ -123,9 +125,10 @@ embedding_dim_ : int
 preprocessing_ : Preprocessing
     Size, channel order and scaling of the network's input. None for feature vectors.""",
     "processes": """\
-Under `torchrun`, all processes call `fit` with the same rows and train one network. Each process
-embeds its share of every batch. Samples, mining and loss are those of the whole batch. Batch
-normalization sees the whole batch on CUDA, and the share of the process on a CPU.""",
+Under `torchrun`, all processes call `fit` with the same rows and train one network. Each
+process embeds its share of every batch. Samples, mining and loss are those of the whole batch.
+Batch normalization uses the statistics of the whole batch on CUDA, and of the share of the
+process on a CPU.""",
     "training_attributes": """\
 best_epoch_ : int or None
     Epoch whose network was kept, 0 for the start. None without `early_stopping`.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @share_docs(DOCS)
 class SiameseEmbedder(NetworkEstimator, BaseEmbedder):
-    """Map faces to unit vectors with one twin of a Siamese network, trained contrastively.
+    """Map faces to unit vectors with one twin of a Siamese network (contrastive loss).
 
     Two copies of one network embed the two faces of a pair. Training pulls genuine pairs together,
     and pushes impostor pairs apart while they are closer than `margin` [1]_.

@@ -32,7 +32,7 @@ class AdaptiveBatcher:
         self.size = size
 
     def __call__(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Return one vector per input. Memory that does not hold a single face is an error."""
+        """Return one vector per input. Raises if memory does not hold a single face."""
         size_before = self.size
         parts, start = [], 0
         while start < len(batch):

@@ -26,7 +26,7 @@ _LEAST_COSINE = {"float32": (1 - 1e-5, 1 - 4e-5), "bfloat16": (0.9995, 0.998)}
 
 
 class Backend(NamedTuple):
-    """A way to run a network: its name, its arithmetic, and a function that builds it."""
+    """A library and a precision that run a network, and a function that builds the runner."""
 
     name: str
     precision: str
@@ -36,11 +36,11 @@ class Backend(NamedTuple):
 class Engine:
     """A network that embeds faces by the fastest backend whose vectors are correct.
 
-    The backend is chosen here, before the first face, and does not change. The backends, the
-    fastest first, embed eight probe images. The first one whose vectors equal those of the plain
-    network in float32 is used; one whose vectors differ is rejected with a warning. The plain
-    network is used if all are rejected, or if its own vectors of the probes are zero or not finite,
-    because nothing can be compared with these.
+    The backend is chosen when the object is created, before the first face, and does not change.
+    The backends embed eight probe images, the fastest backend first. The first one whose vectors
+    equal those of the plain network in float32 is used. One whose vectors differ is rejected, with
+    a warning. The plain network is used if all are rejected. It is also used if its own vectors of
+    the probes are zero or not finite, because no vector can be compared with these.
 
     Parameters
     ----------

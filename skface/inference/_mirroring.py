@@ -25,7 +25,7 @@ def embed_mirrored(
     -------
     ndarray of shape (n, d)
         Means of two unit vectors, so that neither image outweighs the other. NaN where one of the
-        two has no direction.
+        two is zero or not finite.
 
     Examples
     --------

@@ -47,8 +47,8 @@ def import_openvino() -> ModuleType:
 class OpenVinoNetwork:
     """A network that OpenVINO runs on the CPU.
 
-    Each thread takes parts of a batch. That is faster than sharing the work of every layer, most
-    of all if other processes keep a core busy.
+    Each thread takes parts of a batch. That is faster than dividing the work of every layer among
+    threads, above all if other processes keep a core busy.
 
     Parameters
     ----------

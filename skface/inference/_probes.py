@@ -11,10 +11,10 @@ Point = tuple[float, float]
 
 
 def make_probes(height: int, width: int) -> list[NDArray[Any]]:
-    """Draw the probe images on which backends are compared: simple faces, always the same.
+    """Draw the probe images on which backends are compared: always the same simple faces.
 
-    Rounding changes the vectors of noise or of smooth patterns much more than those of photos.
-    Drawn faces are close to photos in this.
+    Rounding changes the vectors of noise or of smooth patterns much more than those of photos. The
+    vectors of drawn faces change about as much as those of photos.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The cost of log-likelihood ratios, and what calibration loses of it."""
+"""The cost of log-likelihood ratios (Cllr), and the part that poor calibration causes."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -93,9 +93,9 @@ def min_cllr(
 
     Notes
     -----
-    The function is fitted and judged on the same pairs, so the result is too small for few pairs.
-    Scores at either end that only one class has map to infinite log-likelihood ratios of the right
-    sign. These cost nothing.
+    The function is fitted and judged on the same pairs, so the result is too small if there are few
+    pairs. Scores at either end that only one class has map to infinite log-likelihood ratios of the
+    right sign. These cost nothing.
 
     References
     ----------

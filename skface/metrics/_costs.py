@@ -52,8 +52,8 @@ def detection_cost(
 
     Notes
     -----
-    This is the detection cost function of the NIST speaker recognition evaluations. Their costs
-    and priors differ from year to year, so report yours with the number.
+    This is the detection cost function of the NIST speaker recognition evaluations. Their costs and
+    priors differ from year to year, so report yours with the cost.
 
     If scores are calibrated natural log-likelihood ratios, the best threshold is
     ``log(C_fa * (1 - prior) / (C_miss * prior))``. The cost there minus
@@ -99,8 +99,8 @@ def min_detection_cost(
     -------
     float
         The minimum of :func:`detection_cost` over all thresholds, in [0, 1]. It can exceed 1 if
-        comparisons failed, for failures are rejected even where accepting all pairs would be
-        cheapest.
+        comparisons failed, because failures are rejected even if accepting all pairs would cost
+        least.
 
     Raises
     ------

@@ -71,7 +71,7 @@ def group_report(
 ) -> str | dict[str, Any]:
     """Build a report of FMR and FNMR at one threshold for groups of people.
 
-    You supply the groups; nothing is inferred about anybody.
+    You supply the groups; skface does not infer them from photos.
 
     Parameters
     ----------
@@ -80,16 +80,16 @@ def group_report(
     y_score : array-like of shape (n_pairs,)
         Similarities; larger = more alike. NaN marks a failed comparison.
     groups : array-like of shape (n_pairs, 2) or (n_pairs,)
-        The group of the person in each photo, or one group per pair. With two, a pair belongs to a
-        group if both photos do, otherwise to a pair of groups. Compare the FMR of impostor pairs
-        within groups: people of one group are easier to confuse, and a pair of groups says little
-        about either.
+        The group of the person in each photo, or one group per pair. With two groups per pair, a
+        pair belongs to a group if both photos do, otherwise to a pair of groups. Compare the FMR of
+        impostor pairs within groups: people of one group are easier to confuse, and a pair of
+        groups says little about either.
     threshold : float
         The threshold for all pairs, such as `threshold_` of a verifier.
     identities : array-like of shape (n_pairs, 2), default=None
-        The two people of each pair. With them the intervals come from a bootstrap over people,
-        right if pairs share people. Without them they are Clopper-Pearson intervals, right if pairs
-        are independent.
+        The two people of each pair. With them, the intervals come from a bootstrap over people,
+        which is right if pairs share people. Without them, they are Clopper-Pearson intervals,
+        which are right if pairs are independent.
     confidence : float, default=0.95
         Coverage of each interval, in (0, 1).
     n_resamples : int, default=1000
@@ -131,9 +131,9 @@ def group_report(
     Notes
     -----
     A ratio is infinite if a group has no error. Small groups have extreme rates by chance, so look
-    at the intervals before you believe a ratio. With many groups, one interval of 95 % in twenty
-    misses its rate. Photos of one person may belong to two groups (by age, for example), so a pair
-    of groups may hold genuine pairs.
+    at the intervals before you believe a ratio. With many groups, about one 95 % interval in twenty
+    does not contain the true rate. Photos of one person may belong to two groups (by age, for
+    example), so a pair of groups may hold genuine pairs.
 
     Examples
     --------

@@ -96,14 +96,14 @@ def bootstrap_interval(
     """Compute the interval of a metric by resampling people, not pairs.
 
     Errors of pairs that share a person are correlated. Thousands of pairs of a few hundred people
-    therefore say less than as many independent pairs. This interval accounts for it.
+    therefore say less than as many independent pairs. This interval accounts for that.
 
     Parameters
     ----------
     metric : callable
-        Called as ``metric(y_true, y_score, sample_weight=weight)``. Any metric of this module or of
-        scikit-learn will do; wrap it if it needs more arguments. It may return an array or a tuple,
-        as :func:`equal_error_rate` does. Then every element gets an interval.
+        Called as ``metric(y_true, y_score, sample_weight=weight)``. It may be any metric of this
+        module or of scikit-learn; wrap it if it needs more arguments. It may return an array or a
+        tuple, as :func:`equal_error_rate` does. Then every element gets an interval.
     y_true : array-like of shape (n_pairs,)
         Two labels; the larger one marks genuine pairs (same person).
     y_score : array-like of shape (n_pairs,)
@@ -128,8 +128,8 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        If lengths differ, there are not exactly two classes, `identities` has another shape,
-        lacks somebody or contradicts `y_true`, or a parameter is out of range.
+        If lengths differ, there are not exactly two classes, `identities` has another shape, lacks
+        an entry or contradicts `y_true`, or a parameter is out of range.
 
     See Also
     --------
@@ -144,12 +144,12 @@ def bootstrap_interval(
 
     If scores depend little on the person, the interval is too wide: by a factor of up to
     ``sqrt(3)`` for impostor pairs. With few people it is somewhat too narrow. In simulations of 40
-    people whose scores strongly depend on the person, intervals of 95 % covered the true value in
-    92 % of the runs, those of :func:`rate_interval` in 47 %.
+    people whose scores strongly depend on the person, 95 % intervals of this function contained the
+    true value in 92 % of the runs, and those of :func:`rate_interval` in 47 %.
 
     No resample can contain an error that the data lack. If the estimate is 0, both ends are 0, and
-    :func:`rate_interval` is the better choice. :func:`verification_report` takes the wider of the
-    two at either end.
+    :func:`rate_interval` is the better choice. At either end, :func:`verification_report` takes the
+    one of the two that is farther out.
 
     References
     ----------

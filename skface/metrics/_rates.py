@@ -24,7 +24,7 @@ class EqualErrorRate(NamedTuple):
         The threshold at which they are closest.
     far, frr : float
         The false acceptance and false rejection rate there. With ``method="closest"`` they may
-        differ, for both are step functions.
+        differ, because both are step functions.
     """
 
     rate: float
@@ -96,8 +96,9 @@ def equal_error_rate(
     y_score : array-like of shape (n_pairs,)
         Similarities; larger = more alike. NaN marks a failed comparison, which counts as rejected.
     method : {"closest", "convex_hull"}, default="closest"
-        "closest" uses the threshold that minimizes ``|FAR - FRR|``. The rate is the mean of the two
-        there. A smaller mean breaks ties, then a smaller threshold.
+        "closest" uses the threshold that minimizes ``|FAR - FRR|``. The rate is the mean of FAR and
+        FRR there. Of several such thresholds, it takes the one with the smallest mean, and of these
+        the smallest threshold.
 
         "convex_hull" uses the point with FAR = FRR on the convex hull of the error curve, which
         varies less with few pairs. No single threshold attains this point; a random choice between
@@ -242,7 +243,7 @@ def tar_at_far(
 def frr_at_far(
     y_true: ArrayLike, y_score: ArrayLike, far: float, *, sample_weight: ArrayLike | None = None
 ) -> float:
-    """Compute the share of genuine pairs rejected while at most `far` of the others are accepted.
+    """Compute the false rejection rate (FRR) at a given false acceptance rate.
 
     Parameters
     ----------

@@ -33,8 +33,8 @@ def get_scorer(scoring: str | Callable[..., float] | None) -> Callable[..., floa
     """Get a scorer by name.
 
     A scorer is called as ``scorer(estimator, X, y)``. Greater is better, as everywhere in
-    scikit-learn, so error rates and costs come out negative. FAR and FRR count failed comparisons
-    as rejected.
+    scikit-learn, so scorers of error rates and costs return them with a negative sign. FAR and FRR
+    count failed comparisons as rejected.
 
     ================ ============================================== ====================
     name             value                                          factory
@@ -191,11 +191,10 @@ def min_dcf_scorer(cost: tuple[float, float, float] = (1.0, 1.0, 0.01)) -> Calla
 def cllr_scorer(*, prior: float | None = None) -> Callable[..., float]:
     """Make a scorer of the negative :func:`cllr`.
 
-    It uses the method `log_likelihood_ratio` that :class:`skface.PairVerifier` has. It finds it in
-    the last step of a pipeline, in the best estimator of a search, and in a threshold tuner. For
-    any other classifier the log-likelihood ratio is the log-odds of `predict_proba` minus the
-    log-odds of `prior`. Probabilities of 0 or 1 are infinite ratios. One error among them makes
-    the cost infinite.
+    It calls `log_likelihood_ratio`, a method of :class:`skface.PairVerifier`. The verifier may be
+    the last step of a pipeline, or inside a search or a threshold tuner. For any other classifier,
+    the log-likelihood ratio is the log-odds of `predict_proba` minus the log-odds of `prior`. A
+    probability of 0 or 1 gives an infinite ratio. If one of these is wrong, the cost is infinite.
 
     Parameters
     ----------

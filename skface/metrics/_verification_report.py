@@ -96,9 +96,9 @@ def verification_report(
         False acceptance rates to report on. :func:`threshold_at_far` chooses their thresholds on
         the given pairs, so expect somewhat larger rates on other pairs.
     identities : array-like of shape (n_pairs, 2), default=None
-        The two people of each pair. With them the intervals come from a bootstrap over people,
-        right if pairs share people. Without them they are Clopper-Pearson intervals, right if pairs
-        are independent.
+        The two people of each pair. With them, the intervals come from a bootstrap over people,
+        which is right if pairs share people. Without them, they are Clopper-Pearson intervals,
+        which are right if pairs are independent.
     confidence : float, default=0.95
         Coverage of the intervals, in (0, 1).
     n_resamples : int, default=1000
@@ -143,9 +143,9 @@ def verification_report(
 
     Notes
     -----
-    The intervals hold the threshold fixed. Either end of an interval over people is moved out to
-    that of the Clopper-Pearson interval where the latter is wider: without errors the bootstrap
-    would give [0, 0].
+    The intervals hold the threshold fixed. At either end, an interval over people takes the end of
+    the bootstrap interval or of the Clopper-Pearson interval, whichever is farther out. Without
+    errors, the bootstrap alone would give [0, 0].
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Splitters without a person in both training and test, cross-validation, and checks for leaks.
+"""Splitters that put no person into both training and test, cross-validation, leakage checks.
 
 The splitters take identities as `groups`. :func:`describe_folds` and :func:`audit_leakage` count
 the people and photos that training and test share. :func:`cross_validate_pairs` and

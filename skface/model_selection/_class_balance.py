@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Usually the third pass finds nobody to move.
+# Usually the third pass moves no person.
 _MAX_PASSES = 10
 # Classes count as balanced if their counts differ by a few in a thousand.
 _EVEN_ENOUGH = 1e-5

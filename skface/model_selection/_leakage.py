@@ -27,7 +27,7 @@ def audit_leakage(
 ) -> Report:
     """Count the people and the photos that a training set and a test set share.
 
-    People and photos seen in training make a test too easy. Photos are compared by content, so
+    People and photos that were in training make a test too easy. Photos are compared by content, so
     copies under another name, re-encoded or resized, are found.
 
     Parameters
@@ -36,8 +36,8 @@ def audit_leakage(
         Any rows that :func:`skface._rows.check_images` accepts; one may hold faces and the other
         pairs. Photos are compared if both are given.
     train_identities, test_identities : array-like of shape (n,) or (n, 2), default=None
-        The people on the photos. People are compared if both are given. Without photos any list of
-        people will do, such as the people that a network was trained on.
+        The people on the photos. People are compared if both are given. Without photos, it may be
+        any list of people, such as those that a network was trained on.
     max_distance : int, default=32
         Two photos are near-identical if at most this many of the 256 bits of their fingerprints
         differ.
@@ -161,7 +161,7 @@ def _compare_people(
         kinds = ["strings" if text else "numbers" for text in is_text]
         raise ValueError(
             f"train_identities holds {kinds[0]} and test_identities {kinds[1]}, so they share "
-            "nobody. Use the same kind of label in both."
+            "no person. Use the same kind of label in both."
         )
     shared = np.intersect1d(train[0], test[0])
     train_rows, test_rows = (

@@ -184,8 +184,8 @@ class IdentityKFold(_IdentityFolds):
 
     People are assigned to folds one by one, those in most rows first, each to the fold with the
     fewest rows so far. Only impostor pairs can straddle. About one impostor pair in `n_splits` is
-    in a test set. This matters little if everybody is paired with everybody, for then impostor
-    pairs abound. If people are paired sparsely, as in Labeled Faces in the Wild, use
+    in a test set. This matters little if all people are paired with each other, because there are
+    then many impostor pairs. If people are paired sparsely, as in Labeled Faces in the Wild, use
     :class:`IdentityGroupKFold`.
 
     Parameters
@@ -214,7 +214,7 @@ class IdentityKFold(_IdentityFolds):
     >>> from skface.model_selection import IdentityKFold
     >>> people = [["Ann", "Ann"], ["Ann", "Cy"], ["Bob", "Bob"], ["Bob", "Dee"], ["Cy", "Dee"]]
     >>> for train, test in IdentityKFold(2).split(np.zeros(5), groups=people):
-    ...     print(train, test)  # nobody of 0, 1 is in 2, 3; row 4 straddles
+    ...     print(train, test)  # no person is in both; row 4 straddles the folds
     [2 3] [0 1]
     [0 1] [2 3]
     """
@@ -226,8 +226,8 @@ class IdentityGroupKFold(_IdentityFolds):
     Pairs link people into groups: the connected components of the graph whose edges are the pairs.
     Whole groups are assigned to folds, those with most pairs first, each to the fold with the
     fewest pairs so far. No pair straddles a fold: each is in one test set, and in training for the
-    other folds. This needs a sparse graph without large groups. If everybody is paired with
-    everybody, there is only one group; use :class:`IdentityKFold`.
+    other folds. This needs a sparse graph without large groups. If all people are paired with each
+    other, there is only one group; use :class:`IdentityKFold`.
 
     For faces a group is a person, and the folds are those of :class:`IdentityKFold`.
 

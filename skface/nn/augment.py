@@ -18,9 +18,9 @@ _SMALLEST_ERASED_AREA = 0.02
 class Augmentation:
     """Random flip, shift, zoom, rotation, brightness, contrast, blur and erasing of each image.
 
-    Random numbers are drawn by `draw`, and used when the object is called. To augment a batch in
-    slices, or on several devices, draw once for the whole batch, and pass each slice of the images
-    with its slice of the draws: the result is the same.
+    `draw` draws the random numbers, and calling the object uses them. To augment a batch in slices,
+    or on several devices, draw once for the whole batch, and pass each slice of the images with its
+    slice of the draws. The result is the same as for the whole batch.
 
     Parameters
     ----------

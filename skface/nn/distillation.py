@@ -1,4 +1,4 @@
-"""Distillation: what a teacher network gives to the network that is trained on its embeddings."""
+"""Distillation: the targets of a teacher network, and the input of its student."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ __all__ = ["DistillationTargets"]
 
 @dataclass(frozen=True)
 class DistillationTargets:
-    """Targets from a teacher, for the same augmented images that the student is given.
+    """Targets of a teacher, for the augmented images that the student embeds.
 
     Parameters
     ----------

@@ -156,7 +156,7 @@ class ProcessGroup:
 
 
 def join_process_group(device: torch.device | str = "cpu") -> ProcessGroup:
-    """Join the process group of torch, which is started first if `torchrun` started this process.
+    """Join torch's process group; start it if `torchrun` started this process.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def join_process_group(device: torch.device | str = "cpu") -> ProcessGroup:
     Returns
     -------
     ProcessGroup
-        A group of one process where torch has no group and `torchrun` was not used.
+        A group of one process if torch has no group and `torchrun` was not used.
 
     Examples
     --------
@@ -206,7 +206,7 @@ def local_rank() -> int:
 def synchronized_batch_norm(
     module: nn.Module, group: ProcessGroup, device: torch.device | str
 ) -> Iterator[None]:
-    """Use `torch.nn.SyncBatchNorm` for batch normalization where it exists, on CUDA.
+    """Use `torch.nn.SyncBatchNorm` for batch normalization on CUDA, the only device that has it.
 
     The replacements share parameters and buffers with the original layers, which come back when the
     context ends. Subclasses of torch's layers are left as they are, and so is a network that is

@@ -1,7 +1,7 @@
-"""Losses that train an embedder: on triplets, on pairs, and on the identities themselves.
+"""Losses that train an embedder: on triplets, on pairs, and on identities.
 
-Mining selects pairs or triplets of a batch as index tensors, and a loss scores them. The margin
-softmax needs neither, but learns a weight vector for every identity.
+Mining selects pairs or triplets of a batch as index tensors, for which the loss is computed. The
+margin softmax needs no pairs or triplets; it learns a weight vector for every identity.
 """
 
 import math
@@ -25,7 +25,7 @@ _MARGINS = {"arcface": (0.5, math.pi / 2), "cosface": (0.35, 2.0)}
 
 
 def squared_distances(embeddings: Tensor) -> Tensor:
-    """Squared Euclidean distances between all embeddings of a batch.
+    """Compute the squared Euclidean distances between all embeddings of a batch.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def squared_distances(embeddings: Tensor) -> Tensor:
 def triplet_terms(
     distances: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float = 0.2
 ) -> Tensor:
-    """Hinge of each triplet, [d(a, p) - d(a, n) + margin]_+.
+    """Compute the hinge of each triplet, [d(a, p) - d(a, n) + margin]_+.
 
     Parameters
     ----------
@@ -81,10 +81,10 @@ def triplet_terms(
 
 
 def mean_of_active(terms: Tensor) -> Tensor:
-    """Mean of the terms that are above zero.
+    """Compute the mean of the terms that are above zero.
 
     Satisfied triplets have no gradient. Counting them would shrink the gradient as training
-    progresses, so the mean is over the others (the "non-zero" average of Hermans et al., 2017).
+    progresses, so the mean leaves them out (the "non-zero" average of Hermans et al., 2017).
 
     Parameters
     ----------
@@ -110,8 +110,8 @@ def triplet_loss(
 ) -> Tensor:
     """Return the triplet loss of FaceNet, averaged over the active triplets.
 
-    [||a - p||^2 - ||a - n||^2 + margin]_+ with squared Euclidean distances (Schroff et al., 2015,
-    "FaceNet", equation 2, which sums where this averages).
+    The loss of a triplet is [||a - p||^2 - ||a - n||^2 + margin]_+ with squared Euclidean distances
+    (Schroff et al., 2015, "FaceNet", equation 2, which is a sum instead of a mean).
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def triplet_loss(
 
 
 def contrastive_terms(distances: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
-    """Loss of each pair: D^2 / 2 if genuine, [margin - D]_+^2 / 2 if impostor.
+    """Compute the loss of each pair: D^2 / 2 if genuine, [margin - D]_+^2 / 2 if impostor.
 
     Parameters
     ----------
@@ -168,11 +168,11 @@ def contrastive_terms(distances: Tensor, same: Tensor, margin: float = 1.0) -> T
 
 
 def contrastive_loss(left: Tensor, right: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
-    """Contrastive loss, averaged over the pairs.
+    """Compute the contrastive loss, averaged over the pairs.
 
-    D^2 / 2 for a genuine pair and [margin - D]_+^2 / 2 for an impostor pair, where D is the
-    Euclidean distance, not squared (Hadsell, Chopra and LeCun, 2006, "Dimensionality reduction by
-    learning an invariant mapping", equations 3 and 4).
+    The loss is D^2 / 2 for a genuine pair and [margin - D]_+^2 / 2 for an impostor pair, where D is
+    the Euclidean distance, not squared (Hadsell, Chopra and LeCun, 2006, "Dimensionality reduction
+    by learning an invariant mapping", equations 3 and 4).
 
     Parameters
     ----------
@@ -203,18 +203,18 @@ def contrastive_loss(left: Tensor, right: Tensor, same: Tensor, margin: float = 
 
 
 class MarginSoftmax(nn.Module):
-    """Softmax over identities by angle, with a margin for the true one: ArcFace or CosFace.
+    """Softmax over identities with a margin for the true identity: ArcFace or CosFace.
 
     Every identity has a weight vector, trained with the network. The loss is the cross-entropy of
-    the scaled cosines between an embedding and all weight vectors, where a margin reduces the
-    cosine of the true identity:
+    the scaled cosines between an embedding and all weight vectors. For the true identity, a margin
+    reduces the scaled cosine to:
 
     * "arcface": scale * cos(theta + margin) (Deng et al., 2019, "ArcFace", equation 3);
     * "cosface": scale * (cos(theta) - margin) (Wang et al., 2018, "CosFace", equation 4).
 
-    cos(theta + margin) increases with theta once theta + margin exceeds pi, which would push the
-    worst embeddings farther away. There it is replaced by cos(theta) - margin * sin(margin), as in
-    the authors' code, which is smaller and decreases with theta for every margin up to pi / 2.
+    If theta + margin exceeds pi, cos(theta + margin) increases with theta, which would push the
+    worst embeddings farther away. It is then replaced by cos(theta) - margin * sin(margin), as in
+    the authors' code. This is smaller, and decreases with theta for every margin up to pi / 2.
 
     Parameters
     ----------
@@ -228,7 +228,8 @@ class MarginSoftmax(nn.Module):
         Angle in radians from 0 to pi / 2 for "arcface", where None means 0.5; cosine from 0 to 2
         for "cosface", where None means 0.35.
     scale : float, default=32.0
-        Factor of the cosines, above 0; without one the softmax of values from -1 to 1 is too flat.
+        Factor of the cosines, above 0. Without a factor, the softmax of values from -1 to 1 would
+        be too flat.
 
     Attributes
     ----------
@@ -278,7 +279,7 @@ class MarginSoftmax(nn.Module):
         self.weight = nn.Parameter(torch.randn(n_classes, embedding_dim) / embedding_dim**0.5)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch.
+        """Compute the mean cross-entropy of a batch.
 
         Parameters
         ----------

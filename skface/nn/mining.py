@@ -189,13 +189,16 @@ def mine_triplets(
     margin : float, default=0.2
         Required difference between the distances to negative and positive (squared L2).
     strategy : {"semi_hard", "hard", "all"}, default="semi_hard"
-        "semi_hard" (Schroff et al., 2015, section 3.2): for every ordered anchor-positive pair one
-        random negative with d(a, p) < d(a, n) < d(a, p) + margin; if there is none, the farthest
-        negative with d(a, n) <= d(a, p); if no negative violates the margin, no triplet.
-        "hard" (batch-hard; Hermans et al., 2017): for every anchor its farthest positive and its
-        nearest negative, whether or not it violates the margin.
-        "all": every violating triplet. There may be n_pairs * n of them, 24 bytes each, and the
-        loss needs the same memory again; meant for batches of a few hundred images.
+        Which triplets to select:
+
+        * "semi_hard" (Schroff et al., 2015, section 3.2): for every ordered anchor-positive pair,
+          one random negative with d(a, p) < d(a, n) < d(a, p) + margin. If there is none, the
+          farthest negative with d(a, n) <= d(a, p). If no negative violates the margin, the pair
+          gives no triplet.
+        * "hard" (batch-hard; Hermans et al., 2017): for every anchor, its farthest positive and its
+          nearest negative, whether or not this negative violates the margin.
+        * "all": every violating triplet. There may be n_pairs * n of them, 24 bytes each, and the
+          loss needs the same memory again. It is meant for batches of a few hundred images.
     generator : torch.Generator
         Generator of the random choices of "semi_hard".
 

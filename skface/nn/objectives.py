@@ -105,8 +105,8 @@ class LabelLoss(nn.Module):
     Parameters
     ----------
     loss : callable
-        ``loss(embeddings, labels)`` of an (n, d) float Tensor and an (n,) integer Tensor, of labels
-        that count from 0, returns a Tensor of shape (). The parameters of a module are trained.
+        ``loss(embeddings, labels)`` takes an (n, d) float Tensor and an (n,) integer Tensor of
+        labels from 0, and returns a Tensor of shape (). The parameters of a module are trained.
 
     Examples
     --------
@@ -214,12 +214,12 @@ class Contrastive(nn.Module):
 
 
 class DistillationLoss(nn.Module):
-    """Distance to target embeddings, and between the cosine matrices of the batch.
+    """Distillation loss: distance to target embeddings, and between cosine matrices of the batch.
 
-    The mean of 1 - cosine to the target, plus `relation_weight` times the mean squared difference
-    between the cosines within the batch of embeddings and those within the batch of targets. The
-    second term is relational distillation [1]_ with cosines in place of distances; verification
-    depends on the cosines between embeddings only.
+    The loss has two terms: the mean of 1 - cosine to the target, and `relation_weight` times the
+    mean squared difference between the cosines within the batch of embeddings and those within the
+    batch of targets. The second term is relational distillation [1]_ with cosines instead of
+    distances, because verification depends only on the cosines between embeddings.
 
     Parameters
     ----------
@@ -326,10 +326,10 @@ class PairClassifier(nn.Module):
 class DifferenceHead(nn.Module):
     """One fully connected layer on the absolute difference of two embeddings.
 
-    The log-odds b + sum_j a_j |h1_j - h2_j| (Koch et al., 2015, section 3.1; the bias b is added
-    here, because without it two equal embeddings have even odds). It is symmetric in the two
-    embeddings. The initial weights threshold the L1 distance at a value that suits pretrained face
-    networks.
+    It computes the log-odds b + sum_j a_j |h1_j - h2_j| (Koch et al., 2015, section 3.1). The bias
+    b is added here, because without it two equal embeddings have even odds. It is symmetric in the
+    two embeddings. With the initial weights, even odds lie at an L1 distance that suits pretrained
+    face networks.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ WARMUP_FRACTION = 0.1
 
 
 def learning_rate_factor(step: int, n_steps: int) -> float:
-    """Linear warm-up over the first tenth of the steps, then cosine decay towards 0.
+    """Return the factor of a linear warm-up over a tenth of the steps and a cosine decay to 0.
 
     Parameters
     ----------

@@ -26,11 +26,11 @@ class Options:
     augmentation : Augmentation or None, default=None
         Random augmentation of the images of each batch.
     chunk_size : int, default=256
-        Number of faces that go through the network at a time. A larger batch is embedded in chunks
-        and twice: once to compute the gradient of the loss with respect to every embedding, and
-        once to backpropagate it into the network (gradient caching, Gao et al., 2021). Memory is
-        that of one chunk. The gradient is that of the whole batch, except that batch normalization
-        uses the statistics of one chunk.
+        Number of faces that pass through the network at a time. A larger batch is embedded in
+        chunks, twice: first to compute the gradient of the loss with respect to every embedding,
+        then to backpropagate it into the network (gradient caching, Gao et al., 2021). It needs the
+        memory of one chunk. The gradient is that of the whole batch, except that batch
+        normalization uses the statistics of one chunk.
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic of the network. Losses are always computed in float32.
     device : torch.device or str, default="cpu"
@@ -38,7 +38,7 @@ class Options:
     seed : int, default=0
         Seed of augmentation, mining and dropout.
     patience : int or None, default=None
-        Number of epochs without a better validation score after which training stops. None always
+        Training stops after this number of epochs without a better validation score. None always
         trains for `max_epochs`.
     process_group : ProcessGroup
         Processes that train together, each on its shard of every batch. The default is this

@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
 
 class Sampler(Protocol):
-    """Yields the batches of an epoch, which depend on the number of the epoch alone."""
+    """Yields the batches of an epoch, which depend only on the number of the epoch."""
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""

@@ -33,10 +33,10 @@ Record = dict[str, float]
 class Trainer:
     """Train a network epoch by epoch, with AdamW, a linear warm-up and a cosine decay.
 
-    The same seed gives the same network on a CPU, and the global random state is restored.
-    Random numbers are seeded by epoch, so that they depend neither on callbacks nor on where
-    training was resumed: training that resumes from :meth:`state` gives the same network as
-    training that was never interrupted.
+    The same seed gives the same network on a CPU, and the global random state is restored. Random
+    numbers are seeded by epoch, so they depend neither on callbacks nor on the epoch at which
+    training was resumed. Training that resumes from :meth:`state` gives the same network as
+    training without interruption.
 
     Parameters
     ----------
@@ -224,9 +224,10 @@ class Trainer:
     def continue_after(self, state: dict[str, Any]) -> None:
         """Start a new run of `max_epochs` epochs and a new schedule after a completed run.
 
-        Epochs are numbered on from the completed run. The state of the objective is restored if it
-        has the same parts, and the moments of the optimizer if the same parameters are trained. The
-        weights of the network are not restored: they are those that the trainer was given.
+        The numbers of epochs continue those of the completed run. The state of the objective is
+        restored if it has the same parts, and the moments of the optimizer if the same parameters
+        are trained. The weights of the network are not restored; they stay those that the trainer
+        was given.
 
         Parameters
         ----------
@@ -312,7 +313,7 @@ class Trainer:
             warnings.warn(
                 f"Training has collapsed: after epoch {record['epoch']:.0f} different identities "
                 f"have nearly the same embedding (mean squared distance {distance:.1e}), so "
-                "embeddings do not tell people apart. Lower "
+                "embeddings do not separate people. Lower "
                 f"learning_rate={self.options.learning_rate!r}, use mining='semi_hard' with the "
                 "triplet loss, put more identities into a batch, or start from pretrained weights.",
                 TrainingCollapseWarning,

@@ -309,7 +309,7 @@ class EmbeddingMapDisplay:
             handles=handles, loc="upper right", frameon=False, fontsize="small"
         )
         for text in legend.get_texts():
-            text.set_parse_math(False)  # "$" in a name is no formula
+            text.set_parse_math(False)  # "$" in a name is not a formula
         self._set_limits(legend, side if self.images_ else 0.0)
         return self
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # curves on the same axes differ in color and line style, operating points in shape
 _STYLES = (("#00436B", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 _MARKERS = "sD^v*P"
-_IS_CURVE = "skface error trade-off"  # tells our curves from other lines on the axes
+_IS_CURVE = "skface error trade-off"  # marks our curves among other lines on the axes
 
 
 class ErrorTradeoffDisplay:
@@ -80,11 +80,11 @@ class ErrorTradeoffDisplay:
     Notes
     -----
     Nothing is interpolated between thresholds. At an FMR between two steps, the curve shows the
-    FNMR of the largest FMR below.
+    FNMR of the next smaller FMR.
 
     The band joins the corners of boxes, one per threshold, whose sides are the intervals of the two
     rates. Where it is vertical at the left, or horizontal at the bottom, no error was observed:
-    the pairs are too few to tell such small rates apart.
+    there are too few pairs to measure such small rates.
 
     References
     ----------

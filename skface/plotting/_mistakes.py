@@ -38,8 +38,8 @@ class MistakesDisplay:
     """Gallery of the worst mistakes of a verifier.
 
     It shows the false accepts (impostor pairs) with the highest scores, the false rejects (genuine
-    pairs) with the lowest scores, and failures, which have no score. Look at it before any number:
-    it reveals wrong labels and crops of bystanders.
+    pairs) with the lowest scores, and failures, which have no score. Look at the mistakes before
+    you trust a number: they reveal wrong labels and crops of bystanders.
 
     Use :meth:`from_estimator` or :meth:`from_predictions` to create one. All parameters are stored
     as attributes.
@@ -47,11 +47,12 @@ class MistakesDisplay:
     Parameters
     ----------
     false_accepts, false_rejects, failures : Bunch
-        The pairs of each kind that are shown, the worst first, failures by row: ``rows``
-        (n_shown,), their rows in X; ``scores`` (n_shown,); ``same`` (n_shown,), whether the pair is
-        genuine; ``people`` (n_shown, 2) or None; ``photos``, two per pair, each an array (H, W, 3)
-        or a string that says why the photo cannot be shown; ``n_found``, the number of pairs of
-        this kind; and ``n_pairs``, the number of pairs that could have been of this kind.
+        The pairs of each kind that are shown, the worst first (failures in the order of rows):
+        ``rows`` (n_shown,), their rows in X; ``scores`` (n_shown,); ``same`` (n_shown,), whether
+        the pair is genuine; ``people`` (n_shown, 2) or None; ``photos``, two per pair, each an
+        array (H, W, 3) or a string that says why the photo cannot be shown; ``n_found``, the number
+        of pairs of this kind; and ``n_pairs``, the number of pairs that could have been of this
+        kind.
     threshold : float
         Pairs with ``score >= threshold`` are accepted.
 

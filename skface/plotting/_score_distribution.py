@@ -105,9 +105,9 @@ class ScoreDistributionDisplay:
         ----------
         estimator : estimator
             A fitted pipeline over pairs that ends with :class:`skface.PairVerifier`, or any binary
-            classifier with `decision_function` or `predict_proba`. Drawn are the similarities and
-            `threshold_` of a PairVerifier, otherwise `decision_function` with threshold 0, or
-            `predict_proba` with threshold 0.5.
+            classifier with `decision_function` or `predict_proba`. For a PairVerifier, the display
+            shows the similarities and `threshold_`; otherwise `decision_function` with threshold 0,
+            or `predict_proba` with threshold 0.5.
         X : pairs
             What the estimator takes.
         y : array-like of shape (n_pairs,)

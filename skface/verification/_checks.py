@@ -1,4 +1,4 @@
-"""Checks of what a verifier is fitted on, with errors that name the row or value."""
+"""Checks of the parameters and the data of a verifier; errors name the row or value."""
 
 from typing import Any
 
@@ -134,5 +134,5 @@ def check_both_classes(genuine: NDArray[np.bool_], classes: NDArray[Any], n_pair
 
 
 def _is_finite_number(value: object) -> bool:
-    """Tell whether `value` is a finite real number."""
+    """Return whether `value` is a finite real number."""
     return isinstance(value, (int, float, np.integer, np.floating)) and bool(np.isfinite(value))

@@ -1,4 +1,4 @@
-"""PairVerifier: same person or different people, at a threshold learned from labelled pairs."""
+"""PairVerifier: same person or different people, at a threshold learned from labeled pairs."""
 
 from collections.abc import Callable
 from typing import Any, Self, TypeVar, cast
@@ -160,7 +160,8 @@ class PairVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     is used, so `predict_proba` and `predict` agree. The exception is "isotonic" if the threshold
     lies on a flat step: all probabilities on that step are 0.5. With ``criterion="far"`` the
     implied prior is small, and so are the probabilities. With `prior`, `predict_proba` is right for
-    the share of genuine pairs that you expect, but `predict` need not decide at 0.5.
+    the share of genuine pairs that you expect, but `predict` may decide at another probability than
+    0.5.
 
     References
     ----------

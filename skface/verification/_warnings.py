@@ -1,4 +1,4 @@
-"""What `PairVerifier.fit` warns about. Every function is called by `fit` itself."""
+"""Warnings of `PairVerifier.fit`. Every function is called by `fit` itself."""
 
 import warnings
 from typing import Any

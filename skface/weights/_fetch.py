@@ -21,8 +21,9 @@ def fetch_weights(
 ) -> tuple[Path, ...]:
     """Find the files of registered weights, or download them if that is allowed.
 
-    A file with another size or hash is an error if it comes with skface or is in ``SKFACE_HOME``,
-    and is not changed. In the per-user cache it is downloaded again.
+    A file with another size or hash than the registry raises an error if it comes with skface or is
+    in ``SKFACE_HOME``; the file is not changed. In the per-user cache, such a file is downloaded
+    again.
 
     Parameters
     ----------
@@ -43,9 +44,9 @@ def fetch_weights(
     ValueError
         If the name is not registered, or `sha256` contradicts the registry.
     WeightsError
-        If a file is not available and must not or cannot be downloaded, or has another size or
-        hash than the published one. The message names file, URL, size, SHA-256, and the folders
-        where to save it. For a file of skface itself, it says to install skface again.
+        If a file is not available and may not or cannot be downloaded, or has another size or hash
+        than the published one. The message names file, URL, size, SHA-256, and the folders where to
+        save it. For a file of skface itself, it says to install skface again.
     """
     entry = weights_info(name)
     files = entry.files

@@ -19,7 +19,7 @@ class WeightsFile:
     size : int or None
         Number of bytes, or None if it is not known.
     sha256 : str or None
-        SHA-256 in hexadecimal, or None if it is not known. The user must give it then.
+        SHA-256 in hexadecimal, or None if it is not known. The user then has to give it.
     """
 
     filename: str

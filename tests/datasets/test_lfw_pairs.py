@@ -78,11 +78,11 @@ def test_missing_lfw_photos_shift_nothing_and_are_named(lfw):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no index"),
-        ("two\n", "no index.*two"),
+        ("", "not an index"),
+        ("two\n", "not an index.*two"),
         ("2\nPerson_0\t1\t2\n", "announces 4 pairs and holds 1"),
         ("1\nPerson_0\t1\t2\nPerson_0\t1\t2\n", "line 3 has 3 fields instead of 4"),
-        ("1\nPerson_0\tone\t2\nPerson_0\t1\tPerson_1\t2\n", "no index.*one"),
+        ("1\nPerson_0\tone\t2\nPerson_0\t1\tPerson_1\t2\n", "not an index.*one"),
     ],
 )
 def test_broken_lfw_index_is_refused(text, message, lfw):

@@ -85,7 +85,7 @@ class BackboneSpec:
     mean, std : float
         The input of the network is ``(pixels - mean) / std``, for pixels from 0 to 255.
     flat : bool, default=False
-        Whether a row is a feature vector, which is not preprocessed, rather than an image.
+        Whether a row is a feature vector instead of an image. Vectors are not preprocessed.
 
     Examples
     --------
@@ -179,7 +179,7 @@ def get_backbone(name: str) -> BackboneSpec:
 
 
 def is_flat(backbone: Any) -> bool:
-    """Tell whether a backbone takes feature vectors instead of images.
+    """Return whether a backbone takes feature vectors instead of images.
 
     Parameters
     ----------

@@ -15,13 +15,13 @@ fx.wrap("check_images_fit")
 class IResNet(nn.Module):
     """Residual network for faces, as ArcFace (Deng et al. 2019) trains it.
 
-    Compared with the ResNet of He et al., blocks start with normalization and end without an
-    activation, the stem keeps the resolution, and a linear layer over the last feature map replaces
-    pooling, so that the network takes images of ``in_shape`` only. Module names are those
-    of InsightFace, so that the state dicts which it publishes for PyTorch load as they are. Two
-    things differ in training: there, the gains of the last normalization stay 1, and convolutions
-    start from a normal distribution of deviation 0.1, with which an untrained network of 50 layers
-    gives numbers near 1e26 in evaluation mode.
+    It differs from the ResNet of He et al. in three ways. Blocks start with normalization and end
+    without an activation. The stem keeps the resolution. A linear layer over the last feature map
+    replaces pooling, so the network takes images of ``in_shape`` only. Module names are those of
+    InsightFace, so the state dicts that it publishes for PyTorch load as they are. InsightFace's
+    network differs in training: the gains of its last normalization stay 1, and its convolutions
+    start from a normal distribution of deviation 0.1. An untrained network of 50 layers then gives
+    numbers near 1e26 in evaluation mode.
 
     Parameters
     ----------

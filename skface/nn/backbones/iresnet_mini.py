@@ -1,4 +1,4 @@
-"""IResNetMini: the blocks of ArcFace's networks, with few enough channels for a CPU."""
+"""IResNetMini: the blocks of ArcFace's networks, with fewer channels, for a CPU."""
 
 import math
 
@@ -14,12 +14,12 @@ fx.wrap("check_images_fit")
 
 
 class IResNetMini(nn.Module):
-    """Residual network of 2.6 million parameters, ten times fewer than `iresnet18`.
+    """Residual network of 2.6 million parameters, about a tenth of `iresnet18`.
 
-    The blocks are those of :class:`~skface.nn.backbones.iresnet.IResNet`. A stem that halves the
-    resolution, narrow stages, and a depthwise convolution over the whole last feature map (as in
-    MobileFaceNet) in place of the large linear layer account for the difference. The network takes
-    images of ``in_shape`` only.
+    The blocks are those of :class:`~skface.nn.backbones.iresnet.IResNet`. Three changes make the
+    network small: the stem halves the resolution, the stages are narrow, and a depthwise
+    convolution over the whole last feature map (as in MobileFaceNet) replaces the large linear
+    layer. The network takes images of ``in_shape`` only.
 
     Parameters
     ----------

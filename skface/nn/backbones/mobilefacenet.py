@@ -20,9 +20,10 @@ _STAGES = [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 12
 class MobileFaceNet(nn.Module):
     """MobileFaceNet (Chen et al. 2018, table 1).
 
-    Inverted residual blocks, then a depthwise convolution as large as the last feature map (7 x 7
-    for 112 x 112 pixels, 7 x 6 for 112 x 96) in place of global average pooling: it learns a weight
-    for each position of an aligned face. The network therefore takes images of ``in_shape`` only.
+    The network consists of inverted residual blocks. Instead of global average pooling, it ends
+    with a depthwise convolution as large as the last feature map (7 x 7 for 112 x 112 pixels, 7 x 6
+    for 112 x 96), which learns a weight for each position of an aligned face. The network therefore
+    takes images of ``in_shape`` only.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """The network of face-reidentification-retail-0095 (Open Model Zoo), and its weights from the IR.
 
 Its graph is that of MobileFaceNet with squeeze-excitation in every block and one PReLU slope per
-layer. The published file has batch normalization folded into the convolutions, and so has this
-module: the weights are loaded unchanged, and fine-tuning (at a low learning rate) starts from
-exactly the published function, in training mode too. MobileFaceNet, which has batch normalization,
-is the better network to train from scratch.
+layer. Batch normalization is folded into the convolutions, both in the published file and in this
+module. The weights are therefore loaded unchanged, and fine-tuning (at a low learning rate) starts
+from exactly the published function, in training mode too. MobileFaceNet, which has batch
+normalization, is the better network to train from scratch.
 """
 
 from os import PathLike

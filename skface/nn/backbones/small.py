@@ -10,8 +10,9 @@ __all__ = ["SmallResNet"]
 class SmallResNet(nn.Module):
     """Residual network of three stages with few channels, for a few hundred images and a CPU.
 
-    The image shrinks 8-fold early on, and the last feature map is averaged over a 4 x 4 grid rather
-    than over the whole image, because on aligned faces the position of a feature is informative.
+    The first layers reduce the sides of the image to an eighth. The last feature map is averaged in
+    the cells of a 4 x 4 grid, not over the whole image, because the position of a feature matters
+    on aligned faces.
 
     Parameters
     ----------
