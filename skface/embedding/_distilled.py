@@ -111,7 +111,7 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
     --------
     >>> from skface import DistilledEmbedder, FaceNetEmbedder, make_faces
     >>> faces = make_faces(n_identities=8, n_images_per_identity=4, image_size=32, random_state=0)
-    >>> teacher = FaceNetEmbedder("skface-mini")
+    >>> teacher = FaceNetEmbedder()
     >>> small = DistilledEmbedder(teacher, "small_resnet", max_epochs=1, random_state=0)
     >>> small.fit(faces.data).embedding_dim_
     256
