@@ -33,7 +33,7 @@ def blend_people(
     Parameters
     ----------
     X : faces
-        Faces of one size, in any form that :func:`skface._rows.check_images` accepts.
+        Faces of one size: rows of images, see the user guide.
     y : array-like of shape (n,)
         The person on each face; at least two people.
     n_blends : int, default=5

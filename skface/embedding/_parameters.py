@@ -93,8 +93,8 @@ runtime : {"auto", "torch", "openvino"}, default="auto"
     (``pip install 'skface[fast]'``), else torch. OpenVINO is faster per face, but converts the
     network at the first call of a process, which takes 0.3 to 5 seconds. When the network is
     loaded, its embeddings of eight synthetic faces are compared with those of plain torch in
-    float32. A backend is rejected, with a warning, if the mean cosine is below 0.9995 (0.99999 in
-    float32).""",
+    float32. A backend is rejected, with a warning, if the mean cosine is below 0.9995, or the
+    lowest below 0.998 (0.99999 and 0.99996 in float32).""",
     "batch_size": """\
 batch_size : int, default=64
     Faces embedded at a time. It bounds memory, and affects results by rounding only.""",

@@ -23,7 +23,7 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
         "auto" means bfloat16 where the processor multiplies it natively (AVX512-BF16 or AMX on a
         CPU), else float32.
     device : torch.device or str
-        What runs the network.
+        Device that runs the network.
 
     Returns
     -------

@@ -33,7 +33,7 @@ def audit_leakage(
     Parameters
     ----------
     train, test : faces or pairs, or None
-        Any rows that :func:`skface._rows.check_images` accepts; one may hold faces and the other
+        Rows of images, see the user guide; one may hold faces and the other
         pairs. Photos are compared if both are given.
     train_identities, test_identities : array-like of shape (n,) or (n, 2), default=None
         The people on the photos. People are compared if both are given. Without photos, it may be

@@ -188,7 +188,7 @@ class EmbeddingMapDisplay:
             :class:`sklearn.manifold.TSNE`. A clone is fitted. None means the first two principal
             components.
         images : faces, default=None
-            The photos, in any form that :func:`skface._rows.check_images` accepts. Needed for
+            The photos: rows of images, see the user guide. Needed for
             thumbnails only. Only photos that are shown are decoded.
         n_thumbnails : int, default=0
             Number of photos to show; fewer if they would overlap.

@@ -110,7 +110,7 @@ class MistakesDisplay:
             A fitted pipeline over pairs of photos that ends with :class:`skface.PairVerifier`, or
             any binary classifier with `decision_function` or `predict_proba`.
         X : pairs of photos
-            What the estimator takes, in a form that :func:`skface._rows.check_images` accepts.
+            What the estimator takes: rows of images, see the user guide.
         y : array-like of shape (n_pairs,)
             Two labels; the larger one marks genuine pairs (same person).
         identities : array-like of shape (n_pairs, 2), default=None
@@ -169,7 +169,7 @@ class MistakesDisplay:
         y_score : array-like of shape (n_pairs,)
             Similarities; larger = more alike. NaN marks a failed comparison.
         X : pairs of photos
-            Any form that :func:`skface._rows.check_images` accepts. Only photos that are shown are
+            Rows of images, see the user guide. Only photos that are shown are
             decoded.
         threshold : float
             Pairs with ``score >= threshold`` are accepted.
