@@ -104,7 +104,7 @@ def describe(embedder):
 
 embedders = {"teacher": teacher, "student": student, "the same, from labels": alone}
 results = {name: describe(embedder) for name, embedder in embedders.items()}
-print(f"{'':24}{'EER (%)':>10}{'values':>12}{'faces/s':>10}")
+print(f"{'':24}{'EER (%)':>10}{'weights':>12}{'faces/s':>10}")
 for name, (error, size, speed) in results.items():
     print(f"{name:24}{error:10.2f}{size:12,}{speed:10.0f}")
 
@@ -121,6 +121,7 @@ axes[0].plot(student.history_["epoch"], student.history_["cosine"])
 axes[0].set(xlabel="epoch", ylabel="cosine to the teacher", title="Training")
 for name, (error, size, _) in results.items():
     axes[1].plot(size, error, "o", label=name)
-axes[1].set(xscale="log", xlabel="values of weights", ylabel="EER (%)", title="Test people")
+axes[1].set(xscale="log", xlabel="number of weights", ylabel="EER (%)", title="Test people")
+axes[1].set(xlim=(1e4, 1e6), ylim=(0, None))
 axes[1].legend()
 figure.savefig("distillation.png", dpi=100)

@@ -163,7 +163,7 @@ axes["scores"].axvline(
     threshold, color="black", linestyle="--", label=f"learned threshold, {threshold:.2f}"
 )
 axes["scores"].set(
-    title="20 people in the training of neither network nor threshold",
+    title="Pairs of the 20 test people",
     xlabel="similarity of the two faces (cosine of their embeddings)",
     ylabel="genuine or impostor pairs (%)",
 )
