@@ -186,6 +186,7 @@ def test_missing_files_are_failures_to_an_aligner_that_marks_them(is_cached, pat
         assert EmbeddingCache(tmp_path / "cache").info().n_values == 3
 
 
+@pytest.mark.filterwarnings("ignore:Larger scores:UserWarning")
 def test_a_scorer_that_changes_what_it_scores_spoils_no_value(tmp_path):
     X = np.random.default_rng(0).normal(size=(40, 2, 6))
     y = np.arange(40) % 2

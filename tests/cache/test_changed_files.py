@@ -103,6 +103,7 @@ def looks(monkeypatch):
     return looks
 
 
+@pytest.mark.filterwarnings("ignore:Larger scores:UserWarning")
 @pytest.mark.parametrize("kind", ["array", "list", "frame"])
 def test_files_that_are_checked_once_are_looked_at_once(kind, counting, old_paths, tmp_path, looks):
     pandas = pytest.importorskip("pandas")

@@ -25,6 +25,7 @@ from skface import (
 )
 
 
+@pytest.mark.filterwarnings("ignore:Larger scores:UserWarning")
 def test_a_search_computes_every_photo_once(tmp_path):
     vectors = np.random.default_rng(0).random((240, 8))
     rng = np.random.default_rng(1)
@@ -128,7 +129,9 @@ def test_processes_share_the_work(spans, tmp_path):
     """Each may have photos of its own beside those that both need."""
     notes = tmp_path / "notes"
     both = [start(tmp_path / "cache", notes, *span, 0.02) for span in spans]
-    assert [process.wait(60) for process in both] == [0, 0]
+    for process in both:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in both] == [0, 0]
     seen = notes.read_text().split()
     assert len(set(seen)) == 600
     assert len(seen) <= 800  # not all of it twice; a batch that both have begun counts twice
@@ -149,7 +152,7 @@ def test_a_killed_process_loses_a_batch_at_most(tmp_path):
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
-        process.wait()
+        process.communicate()
         n_seen = len(set(notes.read_text().split())) if notes.exists() else 0
         assert n_seen - cache.info().n_values <= 10
         with sqlite3.connect(tmp_path / "cache" / "embeddings.sqlite") as connection:
@@ -158,6 +161,7 @@ def test_a_killed_process_loses_a_batch_at_most(tmp_path):
     n_stored = cache.info().n_values
     assert 0 < n_stored < 2000
     process = start(cache.folder, notes, 0, 2000, 0.01)
-    assert process.wait() == 0
+    process.communicate()
+    assert process.returncode == 0
     assert cache.info().n_values == 2000
     assert len(notes.read_text().split()) <= 2000 + 3 * 10

@@ -79,6 +79,7 @@ class Viewing(nn.Module):
         return self.embedding(features.view(len(features), -1))
 
 
+@pytest.mark.filterwarnings("ignore:.*OpenVINO in .* cannot run it:UserWarning")
 @pytest.mark.parametrize("augment", [True, False])
 def test_a_backbone_of_the_caller_gets_images_in_the_usual_layout(augment, faces):
     embedder = FaceNetEmbedder(

@@ -107,6 +107,7 @@ class OnlyFloat32(nn.Module):
         return self.embedding(x.view(len(x), -1) + torch.zeros(1, dtype=torch.float32))
 
 
+@pytest.mark.filterwarnings("ignore:.*OpenVINO in .* cannot run it:UserWarning")
 def test_networks_of_users_fall_back_to_slower_backends(faces):
     embedder = FaceNetEmbedder(OnlyFloat32, None, trainable="none", random_state=0)
     plain = clone(embedder).set_params(precision="float32").fit(faces.data)
@@ -189,6 +190,7 @@ class Waves(nn.Module):
         return torch.sin(300 * self.embedding(x.flatten(1)))
 
 
+@pytest.mark.filterwarnings("ignore:.*OpenVINO in .* gives other vectors:UserWarning")
 @pytest.mark.parametrize("runtime", ["auto", "torch"])
 def test_a_backend_of_other_vectors_is_rejected_with_figures_at_the_first_face(runtime, faces):
     embedder = FaceNetEmbedder(Waves, None, trainable="none", random_state=0, runtime=runtime)

@@ -62,10 +62,11 @@ def test_broken_pil_images_are_reported_when_they_are_used(tmp_path):
     path = tmp_path / "cut.jpg"
     PIL.Image.fromarray(RGB[0]).resize((200, 200)).save(path)
     path.write_bytes(path.read_bytes()[:1500])
-    sequence = check_images([[PIL.Image.open(path), PIL.Image.fromarray(RGB[0])]]).images
-    assert sequence.key(0) != sequence.key(1)
-    with pytest.raises(ImageError, match="row 0, photo 0"):
-        sequence[0]
+    with PIL.Image.open(path) as broken:
+        sequence = check_images([[broken, PIL.Image.fromarray(RGB[0])]]).images
+        assert sequence.key(0) != sequence.key(1)
+        with pytest.raises(ImageError, match="row 0, photo 0"):
+            sequence[0]
 
 
 def test_keys_tell_images_apart(files):
