@@ -1,4 +1,4 @@
-"""PairVerifier: same person or different people, at a threshold learned from labelled pairs."""
+"""PairVerifier: same person or different people, at a threshold learned from labeled pairs."""
 
 from collections.abc import Callable
 from typing import Any, Self, TypeVar, cast
