@@ -39,7 +39,7 @@ VECTORS = np.random.default_rng(0).normal(size=(8, 6))[FACES.target] + np.random
 ).normal(scale=0.3, size=(32, 6))
 
 
-def centred_face(photo):
+def centered_face(photo):
     """Detect a face in the middle of every photo, as YuNet reports one."""
     height, width = photo.shape[:2]
     points = np.array([[0.35, 0.4], [0.65, 0.4], [0.5, 0.55], [0.38, 0.7], [0.62, 0.7]])
@@ -65,7 +65,7 @@ def onnx_file(tmp_path_factory):
             helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
             helper.make_node("MatMul", ["mean", "w"], ["y"]),
         ],
-        "mean_colour",
+        "mean_color",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ("n", 3, 32, 32))],
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ("n", 4))],
         [
@@ -79,8 +79,8 @@ def onnx_file(tmp_path_factory):
 
 # name -> estimator; "@" stands for the ONNX file that a fixture writes
 ESTIMATORS = {
-    "FaceAligner": FaceAligner(detector=centred_face),
-    "FaceAligner-nan": FaceAligner(detector=centred_face, on_failure="nan"),
+    "FaceAligner": FaceAligner(detector=centered_face),
+    "FaceAligner-nan": FaceAligner(detector=centered_face, on_failure="nan"),
     "FaceNetEmbedder": FaceNetEmbedder(weights=None, max_epochs=1, random_state=0),
     "FaceNetEmbedder-callable": FaceNetEmbedder(average_pool, None, max_epochs=1, random_state=0),
     "DistilledEmbedder": DistilledEmbedder(
@@ -95,7 +95,7 @@ ESTIMATORS = {
     "PerFace": PerFace(PCA(3, random_state=0)),
     "PerFace-pipeline": PerFace(
         make_pipeline(
-            FaceAligner(detector=centred_face),
+            FaceAligner(detector=centered_face),
             FaceNetEmbedder(average_pool, None, max_epochs=1, random_state=0),
         )
     ),
@@ -167,7 +167,7 @@ def test_scikit_learn_checks_that_need_no_data(name, check, build):
 
 @every_estimator
 @faces_and_pairs
-def test_fit_returns_self_keeps_parameters_and_sets_only_learnt_names(name, rows, build):
+def test_fit_returns_self_keeps_parameters_and_sets_only_learned_names(name, rows, build):
     estimator = build(name)
     before = joblib.hash(estimator.get_params())
     X, y = rows_for(name, rows)

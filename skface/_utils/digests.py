@@ -105,7 +105,7 @@ def digest_value(value: Any, name: str, *, allow_main: bool = False) -> bytes:
     ------
     ValueError
         If another process cannot identify a part of the value: a lambda, a local function or
-        class, or an object that cannot be pickled.
+        class, an object that cannot be pickled, or one that contains itself.
 
     Examples
     --------
@@ -116,7 +116,10 @@ def digest_value(value: Any, name: str, *, allow_main: bool = False) -> bytes:
     >>> digest_value({"a": 1}, "x") == digest_value({"a": 1.0}, "x")
     False
     """
-    return _ValueDigest(allow_main)(value, name)
+    try:
+        return _ValueDigest(allow_main)(value, name)
+    except RecursionError as error:
+        raise _not_identified(value, name) from error
 
 
 @functools.cache
@@ -162,7 +165,10 @@ class _ValueDigest:
         if isinstance(value, types.FunctionType | type):
             return self._by_name(value, name)
         if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
-            return _join("tensor", self(value.detach().cpu().numpy(), name))
+            tensor = value.detach().cpu()
+            if tensor.is_floating_point():
+                tensor = tensor.double()  # numpy has no bfloat16
+            return _join("tensor", str(value.dtype).encode(), self(tensor.numpy(), name))
         return self._pickled(value, name)
 
     def _each(self, values: Iterable[Any], name: str) -> list[bytes]:
@@ -198,7 +204,7 @@ class _ValueDigest:
                 return self._by_name(value, name)
             parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]
             return _join("object", *self._each(parts, name))
-        except (TypeError, pickle.PicklingError, RecursionError) as error:
+        except (TypeError, pickle.PicklingError) as error:
             raise _not_identified(value, name) from error
 
 

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 from sklearn.utils import check_scalar
 
@@ -61,8 +61,8 @@ class EmbeddingCache:
         When to ask the file system whether image files have changed: in every call ("always"), or
         once per process and working directory ("once"). "once" suits a search over whole pipelines,
         which uses the same thousands of files in every fold. With "once", a later change is not
-        noticed until the process ends or :meth:`clear` is called. A missing file is an error in
-        either case.
+        noticed until the process ends or :meth:`clear` is called. A file that is missing at the
+        first check is an error in either case.
 
     Notes
     -----
@@ -113,6 +113,10 @@ class EmbeddingCache:
         check = "" if self.check_files == "always" else f", check_files={self.check_files!r}"
         return f"EmbeddingCache({os.fspath(self.folder)!r}{bound}{check})"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # clones share the object, so that the cache stays open between the fits of a search
+        return self
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EmbeddingCache):
             return NotImplemented
@@ -135,7 +139,7 @@ class EmbeddingCache:
             If the file cannot be used.
         """
         session = open_session(self.folder, self)
-        session.store.refresh()
+        session.refresh()
         counts = session.store.count()
         return CacheInfo(*counts, self.max_bytes, session.hits, session.misses)
 

@@ -56,8 +56,14 @@ class CacheSession:
             self._signatures = {}
             self.image_digests.clear()
             self.hits = self.misses = 0
-        self.store.refresh()
+        self.refresh()
         self.store.clear()
+
+    def refresh(self) -> None:
+        """Open the file if it is not open, and drop the values in memory if it was deleted."""
+        with self._lock:
+            if self.store.refresh():
+                self._memory.clear()
 
     def signatures(self) -> dict[str, FileSignature]:
         """Return the signatures of files that are checked once; the caller adds to them."""
@@ -70,7 +76,7 @@ class CacheSession:
     def memory(self, transformer: bytes, shape: tuple[int, ...]) -> MemoryCache:
         """Return the values of one transformer in memory; `shape` is that of one value."""
         with self._lock:
-            self._refresh()
+            self.refresh()
             key = transformer, shape
             memory = self._memory.pop(key, None) or MemoryCache()
             self._memory[key] = memory
@@ -79,7 +85,7 @@ class CacheSession:
     def find(self, transformer: bytes, image: bytes) -> NDArray[Any] | None:
         """Return the value of one image, or None if it is neither in memory nor stored."""
         with self._lock:
-            self._refresh()
+            self.refresh()
             for (other, _), memory in self._memory.items():
                 if other == transformer and image in memory:
                     return memory.take(memory.find([image]))[0]
@@ -121,11 +127,6 @@ class CacheSession:
         for (transformer, _), memory in list(self._memory.items()):
             for milliseconds, images in memory.pop_uses().items():
                 self.store.touch(transformer, images, milliseconds)
-
-    def _refresh(self) -> None:
-        """Drop the values in memory if the file on disk was deleted."""
-        if self.store.refresh():
-            self._memory.clear()
 
 
 def open_session(folder: str | os.PathLike[str], owner: object) -> CacheSession:

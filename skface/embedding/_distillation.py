@@ -44,6 +44,8 @@ class Teacher:
         Size of the faces to embed.
     embedding_dim : int
         Length of its embeddings.
+    estimator : estimator
+        The fitted transformer.
 
     Raises
     ------
@@ -56,21 +58,21 @@ class Teacher:
     def __init__(self, estimator: Any, size: tuple[int, int], face: NDArray[Any]) -> None:
         pixels = Preprocessing(size).to_bytes(face)[None]
         self.size = size
-        self._estimator = _fitted(estimator, pixels)
+        self.estimator = _fitted(estimator, pixels)
         self.embedding_dim = self.embed(pixels).shape[1]
 
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return unit vectors (n, d) of RGB faces (n, H, W, 3)."""
-        vectors = np.asarray(self._estimator.transform(faces))
+        vectors = np.asarray(self.estimator.transform(faces))
         if vectors.ndim != 2 or len(vectors) != len(faces):
             raise ValueError(
-                f"teacher={self._estimator!r} returned shape {vectors.shape} for {len(faces)} "
+                f"teacher={self.estimator!r} returned shape {vectors.shape} for {len(faces)} "
                 "face(s); expected a vector for each."
             )
         unit, usable = unit_vectors(vectors)
         if not usable.all():
             raise ValueError(
-                f"teacher={self._estimator!r} returned NaN, infinity or only zeros instead of an "
+                f"teacher={self.estimator!r} returned NaN, infinity or only zeros instead of an "
                 f"embedding for face(s) {format_items(np.flatnonzero(~usable))} of a batch."
             )
         return unit.astype(np.float32)
@@ -106,6 +108,10 @@ class DistillationTask(Task):
             self.embedding_dim = teacher.embedding_dim
         elif faces.targets is not None:
             self.embedding_dim = faces.targets.shape[1]
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        """Return the teacher, fitted."""
+        return {} if self._teacher is None else {"teacher": self._teacher.estimator}
 
     def make_sampler(self, faces: TrainingSet, seed: int) -> Sampler:
         """Return a sampler of faces, with their targets if they have any."""

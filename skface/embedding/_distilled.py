@@ -257,7 +257,7 @@ class DistilledEmbedder(NetworkEstimator, BaseEmbedder):
         if not is_float_matrix(y):
             raise ValueError(
                 f"y has shape {y.shape} and dtype {y.dtype}, but teacher=None, so it must hold one "
-                "embedding per face: floats of shape (n, d). To learn from labels, use "
+                "embedding per face: floats of shape (n, d), d > 1. To learn from labels, use "
                 "FaceNetEmbedder."
             )
         return y

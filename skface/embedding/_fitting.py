@@ -3,13 +3,13 @@
 from numbers import Integral
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
 from skface._rows import Rows, check_images
 from skface._utils.callbacks import epochs_as_tasks
+from skface._utils.digests import digest_value
 from skface._utils.estimators import pretrained_files
 from skface.embedding._network import (
     BackboneChoice,
@@ -67,7 +67,7 @@ def fit_network(estimator: _Estimator, X: Any, y: Any) -> None:
     )
     if task is not None:
         group.check_equal(
-            joblib.hash((task.faces.identities, task.faces.pairs, task.faces.targets)),
+            digest_value((task.faces.identities, task.faces.pairs, task.faces.targets), "y"),
             "The processes of this run were given different faces or labels. Give all the same.",
         )
 

@@ -38,6 +38,10 @@ class Task(ABC):
     faces: TrainingSet
     embedding_dim: int | None = None
 
+    def fitted_parameters(self) -> dict[str, Any]:
+        """Return parameters of the estimator that training uses fitted, by name."""
+        return {}
+
     @abstractmethod
     def make_sampler(self, faces: TrainingSet, seed: int) -> Sampler:
         """Return the sampler of batches of faces."""

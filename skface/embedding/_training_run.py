@@ -164,7 +164,7 @@ class TrainingRun:
         group = trainer.options.process_group
         checkpoint = None
         if estimator.checkpoint_dir is not None:
-            name = _name_run(estimator, self._task.faces, network, self._seed)
+            name = _name_run(estimator, self._task, network, self._seed)
             checkpoint = Checkpoint(estimator.checkpoint_dir, group.broadcast(name))
             saved = group.broadcast(checkpoint.load() if group.rank == 0 else None)
             if saved is not None:
@@ -239,11 +239,13 @@ def to_tensors(state: Any) -> Any:
     return state
 
 
-def _name_run(estimator: _Estimator, faces: TrainingSet, network: Network, seed: int) -> str:
+def _name_run(estimator: _Estimator, task: Task, network: Network, seed: int) -> str:
     """Name a run by a digest of all that training depends on, equal in every process."""
+    faces = task.faces
+    given = estimator.get_params(deep=False) | task.fitted_parameters()
     parameters = {
         name: _digest_parameter(name, value)
-        for name, value in estimator.get_params(deep=False).items()
+        for name, value in given.items()
         if name not in _IRRELEVANT_PARAMETERS
     }
     keys = [faces.rows.images.key(place) for place in faces.places]

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 import joblib
 import numpy as np
 import pytest
-from cached_faces import FACES, forget_process
+from cached_faces import FACES, forget_process, save
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer
@@ -55,10 +56,26 @@ def test_a_cleared_or_deleted_cache_is_filled_again(counting, tmp_path):
     assert (info.n_values, info.hits, info.misses) == (0, 0, 0)
     np.testing.assert_array_equal(per_face.transform(FACES.data), expected)
     assert cache.info().n_values == 20
-    for file in (tmp_path / "cache").iterdir():
-        file.unlink()
-    np.testing.assert_array_equal(per_face.transform(FACES.data), expected)
-    assert cache.info().n_values == 20
+    for counts_between in (False, True):
+        shutil.rmtree(tmp_path / "cache")
+        if counts_between:
+            assert cache.info().n_values == 0
+        np.testing.assert_array_equal(per_face.transform(FACES.data), expected)
+        assert cache.info().n_values == 20
+
+
+def test_caches_that_take_turns_in_clones_keep_what_they_know(counting, old_paths, tmp_path):
+    caches = [EmbeddingCache(tmp_path / name, check_files="once") for name in "ab"]
+    values = [clone(PerFace(counting, cache=caches[0])).fit_transform(old_paths)]
+    save(255 - FACES.data[0], old_paths[0])
+    for cache in caches * 2:
+        per_face = clone(PerFace(counting, cache=cache)).fit(old_paths)
+        values.append(per_face.transform(old_paths))
+        del per_face
+    np.testing.assert_array_equal(values[1], values[0])
+    np.testing.assert_array_equal(values[3], values[0])
+    assert [cache.info().misses for cache in caches] == [20, 20]
+    assert [cache.info().hits for cache in caches] == [40, 20]
 
 
 def test_a_bound_drops_what_was_not_used_for_longest(tmp_path):

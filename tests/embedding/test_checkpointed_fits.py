@@ -10,6 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from tiny_fits import (
     CountedLoss,
     RecordingNetwork,
@@ -21,7 +22,8 @@ from tiny_fits import (
 )
 from torch import nn
 
-from skface import FaceNetEmbedder
+from skface import DistilledEmbedder, FaceNetEmbedder, make_faces
+from skface.nn.backbones import get_backbone
 
 KILLED = textwrap.dedent(
     """
@@ -136,6 +138,29 @@ def test_processes_agree_on_the_checkpoint_of_a_loss_with_tensors(tmp_path):
         command = [sys.executable, "-c", FIT_WITH_A_LOSS_OF_TENSORS, tmp_path]
         subprocess.run(command, check=True)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def file_of_weights(folder, seed):
+    """Write random weights of "small_resnet" to a file."""
+    spec = get_backbone("small_resnet")
+    torch.manual_seed(seed)
+    state = spec.build(spec.embedding_dim, (3, 32, 32)).state_dict()
+    torch.save(state, folder / "teacher.pth")
+    return folder / "teacher.pth"
+
+
+def test_checkpoints_know_a_teacher_that_need_not_be_fitted(tmp_path):
+    photos = make_faces(4, 2, image_size=32, random_state=0).data
+    params = {"max_epochs": 1, "checkpoint_dir": tmp_path, "random_state": 0}
+    pretrained = FaceNetEmbedder("small_resnet", file_of_weights(tmp_path, 0), image_shape=(32, 32))
+    names = set()
+    for teacher in (pretrained, clone(pretrained).fit(photos)):
+        DistilledEmbedder(teacher, "small_resnet", **params).fit(photos)
+        names.add(tuple(path.name for path in tmp_path.glob("*.pt")))
+    assert len(names) == 1  # fitted or not, it is one run
+    file_of_weights(tmp_path, 1)  # the same file with other weights
+    DistilledEmbedder(pretrained, "small_resnet", **params).fit(photos)
+    assert len(list(tmp_path.glob("*.pt"))) == 2
 
 
 def test_checkpoints_refuse_functions_without_a_name(faces, tmp_path):

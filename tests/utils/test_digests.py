@@ -67,6 +67,7 @@ def double(X):
         (torch.nn.ReLU(), torch.nn.Tanh()),
         (torch.nn.LeakyReLU(0.1), torch.nn.LeakyReLU(0.2)),
         (torch.arange(4), torch.arange(4) + 1),
+        (torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.float16)),
         (torch.float32, torch.float64),
         (Path("a"), Path("b")),
         ([1, 2], (1, 2)),
@@ -153,3 +154,16 @@ def test_functions_of_the_main_program_are_identified_if_allowed(monkeypatch):
     )
     with pytest.raises(ValueError, match=r"loss\[0\]=<function .*lambda"):
         digest_value([lambda X: X], "loss", allow_main=True)
+
+
+class Node:
+    def __init__(self):
+        self.owner = [self]
+
+
+def test_a_value_that_contains_itself_is_refused():
+    contained = []
+    contained.append(contained)
+    for value in (contained, {"a": contained}, Node()):
+        with pytest.raises(ValueError, match=r"^loss=.* cannot be identified by another process"):
+            digest_value(value, "loss")

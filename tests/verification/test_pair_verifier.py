@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from labelled_pairs import embedded, scored
+from labeled_pairs import embedded, scored
 from sklearn.base import clone
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import cross_validate

@@ -72,7 +72,7 @@ def test_training_on_faces_draws_pairs(faces, pairs):
     assert roc_auc_score(pairs.target, verifier.decision_function(pairs.data)) > 0.9
 
 
-def test_pairs_are_learnt_as_they_are_labelled(faces):
+def test_pairs_are_learned_as_they_are_labeled(faces):
     # photos 0 and 1 are of one person by two labels and of two people by another: no identities
     # could be recovered, and none are needed
     X = faces.data[[[0, 1], [1, 2], [0, 2], [7, 8], [8, 20], [7, 20]]]

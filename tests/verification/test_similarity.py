@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from labelled_pairs import embedded
+from labeled_pairs import embedded
 from sklearn.linear_model import LogisticRegression
 
 from skface import PairVerifier

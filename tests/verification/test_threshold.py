@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from labelled_pairs import scored
+from labeled_pairs import scored
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from skface import PairVerifier
@@ -61,8 +61,8 @@ def test_threshold_lies_in_the_middle_of_the_widest_gap():
     # Cuts in (0, 0.3] and in (0.6, 0.7] make one error each; the former is the wider gap.
     X = np.array([0.0, 0.3, 0.6, 0.7, 0.8])[:, None]
     assert PairVerifier().fit(X, [0, 1, 0, 1, 1]).threshold_ == pytest.approx(0.15)
-    neighbours = np.array([0.5, np.nextafter(0.5, 1)])[:, None]
-    assert PairVerifier().fit(neighbours, [0, 1]).predict(neighbours).tolist() == [0, 1]
+    adjacent = np.array([0.5, np.nextafter(0.5, 1)])[:, None]
+    assert PairVerifier().fit(adjacent, [0, 1]).predict(adjacent).tolist() == [0, 1]
 
 
 def test_threshold_that_is_given_is_used_as_it_is():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from labelled_pairs import scored
+from labeled_pairs import scored
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.base import clone

@@ -1,4 +1,4 @@
-"""Labelled pairs, as random scores or random embeddings, for the tests of PairVerifier."""
+"""Labeled pairs, as random scores or random embeddings, for the tests of PairVerifier."""
 
 import numpy as np
 
