@@ -139,12 +139,22 @@ class _ValueDigest:
 
     def __init__(self, allow_main: bool) -> None:
         self._allow_main = allow_main
+        self._enclosing: list[Any] = []  # the values that hold the one being digested
 
     def __call__(self, value: Any, name: str) -> bytes:
         kind = type(value).__qualname__
         if type(value) in _PLAIN:
             text = value if kind == "bytes" else repr(value).encode("utf-8", "replace")
             return _join(kind, text)
+        if any(value is other for other in self._enclosing):  # it contains itself
+            raise _not_identified(value, name)
+        self._enclosing.append(value)
+        try:
+            return self._compound(value, kind, name)
+        finally:
+            self._enclosing.pop()
+
+    def _compound(self, value: Any, kind: str, name: str) -> bytes:
         if isinstance(value, BaseEstimator):
             return _join(
                 "estimator",
