@@ -216,6 +216,7 @@ class OnnxEmbedder(CallbackSupportMixin, BaseEmbedder):
         return asked_height, asked_width
 
     def _embed(self, faces: list[NDArray[Any]]) -> NDArray[Any]:
+        check_scalar(self.flip, "flip", (bool, np.bool_))  # it may change after fit
         session = _session(self, self.runtime_, self.model_, self.model_data_, self.model_digest_)
         batch = self.preprocessing_(faces)
         return embed_mirrored(session.run, batch) if self.flip else session.run(batch)

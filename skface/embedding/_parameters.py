@@ -181,8 +181,6 @@ def check_network_parameters(estimator: Any) -> None:
     ):
         if hasattr(estimator, name):
             check_scalar(getattr(estimator, name), name, Integral, min_val=least)
-    if hasattr(estimator, "flip"):
-        check_scalar(estimator.flip, "flip", (bool, np.bool_))
     _check_checkpoint_dir(estimator.checkpoint_dir, estimator.random_state)
     if estimator.embedding_dim is not None:
         check_scalar(estimator.embedding_dim, "embedding_dim", Integral, min_val=1)
@@ -194,12 +192,14 @@ def check_network_parameters(estimator: Any) -> None:
 
 
 def check_running(estimator: Any) -> None:
-    """Check `device`, `precision` and `runtime`, which may also change after `fit`."""
+    """Check `device`, `precision`, `runtime` and `flip`, which may also change after `fit`."""
     from skface.embedding._network import choose_device, embedding_device
 
     choose_device(estimator.device)
     check_option(estimator.precision, "precision", PRECISIONS)
     check_option(estimator.runtime, "runtime", RUNTIMES)
+    if hasattr(estimator, "flip"):
+        check_scalar(estimator.flip, "flip", (bool, np.bool_))
     if estimator.runtime != "openvino":
         return
     if not is_installed("openvino"):

@@ -252,6 +252,22 @@ def test_parameters_that_change_after_fit_wait_for_the_next_fit(trained, faces):
     np.testing.assert_array_equal(again.transform(faces.data), trained.transform(faces.data))
 
 
+@pytest.mark.parametrize(
+    ("params", "kind"),
+    [
+        ({"flip": "yes"}, TypeError),
+        ({"batch_size": 0}, ValueError),
+        ({"device": "tpu"}, ValueError),
+        ({"precision": "float8"}, ValueError),
+        ({"runtime": "tvm"}, ValueError),
+    ],
+)
+def test_bad_values_of_what_may_change_after_fit_are_named(params, kind, trained, faces):
+    again = pickle.loads(pickle.dumps(trained)).set_params(**params)
+    with pytest.raises(kind, match=next(iter(params))):
+        again.transform(faces.data)
+
+
 def test_bad_targets_are_named(faces):
     embedder = FaceNetEmbedder(weights=None, max_epochs=1)
     with pytest.raises(ValueError, match="requires y"):

@@ -88,6 +88,12 @@ def test_flip_pairs_and_missing_faces(faces, tmp_path):
     assert np.isnan(embedder.transform(X)).any(axis=1).tolist() == [False, True, *[False] * 7]
 
 
+def test_bad_flip_after_fit_is_named(faces, tmp_path):
+    embedder = OnnxEmbedder(write_network(tmp_path / "net.onnx")).fit(faces.data)
+    with pytest.raises(TypeError, match="flip"):
+        embedder.set_params(flip="yes").transform(faces.data)
+
+
 def test_flip_averages_unit_vectors(faces, tmp_path):
     """With a network that mirror images change: it sees the left half of a face only."""
     helper = onnx.helper
